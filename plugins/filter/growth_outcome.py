@@ -1,0 +1,63 @@
+# Copyright (c) 2026, nvmeof.spdk contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter growth_outcome: a thin door to plugin_utils."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: growth_outcome
+short_description: compare volumes that were measured again with the plan
+version_added: 0.1.0
+author: nvmeof.spdk contributors (@nvmeof-spdk)
+description:
+  - Says for every planned volume what each hop shows now, and which volumes are not as wanted.
+positional: planned
+options:
+  _input:
+    description: The volumes from P(nvmeof.spdk.volume_table#filter), measured after the growth.
+    type: list
+    elements: dict
+    required: true
+  planned:
+    description: The plan from P(nvmeof.spdk.growth_plan#filter).
+    type: dict
+    required: true
+  guest_required:
+    description: Whether a guest that nobody can ask makes the run fail.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: Judge
+  ansible.builtin.set_fact:
+    outcome: "{{ volumes | nvmeof.spdk.growth_outcome(plan) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: RV(ignore:volumes) (rows of the truth table), RV(ignore:failed) (text) and RV(ignore:summary) (small rows).
+  type: dict
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.nvmeof.spdk.plugins.plugin_utils._growth import outcome
+from ansible_collections.nvmeof.spdk.plugins.plugin_utils._plain import as_bool, plain
+
+
+def growth_outcome(volumes: t.Sequence[dict[str, t.Any]], planned: t.Mapping[str, t.Any], guest_required: t.Any = False) -> dict[str, t.Any]:
+    """What became of the plan."""
+    try:
+        return outcome(plain(volumes), plain(planned), as_bool(plain(guest_required)))
+    except (KeyError, TypeError) as exc:
+        raise AnsibleFilterError(f"growth_outcome: not a plan of growth_plan: {type(exc).__name__} {exc}") from exc
+
+
+class FilterModule:
+    """Registers the filter."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"growth_outcome": growth_outcome}

@@ -1,0 +1,95 @@
+# Copyright (c) 2026, nvmeof.spdk contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter growth_plan: a thin door to plugin_utils."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: growth_plan
+short_description: plan the growth of volumes
+version_added: 0.1.0
+author: nvmeof.spdk contributors (@nvmeof-spdk)
+description:
+  - Resolves the handles, computes the steps from the first lagging hop on, and names everything that forbids them.
+positional: size
+options:
+  _input:
+    description: The volumes from P(nvmeof.spdk.volume_table#filter).
+    type: list
+    elements: dict
+    required: true
+  size:
+    description: The wanted size, a whole number of MiB with a unit, such as V(800G).
+    type: str
+    required: true
+  volume:
+    description: Handles of the volumes to grow; none means the only volume there is.
+    type: raw
+    default: ''
+  exact:
+    description: Whether an image that is already larger is an error.
+    type: bool
+    default: false
+  allow_degraded:
+    description: Whether to go on without targets and paths that are down.
+    type: bool
+    default: false
+  select:
+    description: A JMESPath expression over the rows of the truth table that narrows the volumes.
+    type: str
+    default: ''
+"""
+
+EXAMPLES = r"""
+- name: Plan
+  ansible.builtin.set_fact:
+    plan: "{{ volumes | nvmeof.spdk.growth_plan('800G', volume='pool-1/vol-1') }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The plan; RV(ignore:volumes), RV(ignore:lines), RV(ignore:blocked), RV(ignore:needed) and the work by host.
+  type: dict
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import CapacityError
+from ansible_collections.nvmeof.spdk.plugins.plugin_utils._growth import GrowthError, audit, plan, resolve
+from ansible_collections.nvmeof.spdk.plugins.plugin_utils._plain import as_bool, as_list, plain
+from ansible_collections.nvmeof.spdk.plugins.plugin_utils._select import SelectError
+from ansible_collections.nvmeof.spdk.plugins.plugin_utils._select import select as select_rows
+
+
+def growth_plan(
+    volumes: t.Sequence[dict[str, t.Any]],
+    size: t.Any,
+    volume: t.Any = "",
+    exact: t.Any = False,
+    allow_degraded: t.Any = False,
+    select: str = "",
+) -> dict[str, t.Any]:
+    """The plan for growing what is meant to ``size``."""
+    try:
+        known = plain(volumes)
+        handles = as_list(plain(volume))
+        if plain(select):
+            rows = select_rows(audit([item for item in known if not item.get("orphan")]), plain(select))
+            names = [row["volume"] for row in rows]
+            if not names:
+                raise SelectError(f"no volume matches {select!r}")
+            if handles:
+                names = [item["volume"] for item in resolve(known, handles) if item["volume"] in names]
+            handles = names
+        return plan(known, plain(size), handles, as_bool(plain(exact)), as_bool(plain(allow_degraded)))
+    except (GrowthError, CapacityError, SelectError) as exc:
+        raise AnsibleFilterError(str(exc)) from exc
+
+
+class FilterModule:
+    """Registers the filter."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"growth_plan": growth_plan}

@@ -1,0 +1,244 @@
+# Copyright (c) 2026, nvmeof.spdk contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+"""Which volumes are meant, what stands in the way, and which hosts have what to do."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import human, parse_image_size
+
+from ._plain import as_list
+from ._verdict import critical_of, goal_of, hop_bytes, judge, lagging, row_of, unproven
+from ._volumes import HOPS
+
+
+class GrowthError(Exception):
+    """The wish cannot be turned into a plan; the text names what was found and what to write instead."""
+
+
+def handles_of(volume: t.Mapping[str, t.Any]) -> set[str]:
+    """Everything an operator may call this volume: ``pool/image``, bdev, UUID, ``NQN#nsid``, device, ``domain:disk``; the last
+    three also with ``host:`` in front."""
+    names = {volume["volume"], *volume["uuids"]}
+    if volume["uuid"]:
+        names.add(volume["uuid"])
+    readings = volume["readings"]
+    for reading in readings["bdev"]:
+        if not reading.get("silent"):
+            names |= {reading["object"], f"{reading['host']}:{reading['object']}"}
+    for reading in readings["namespace"]:
+        names.add(reading["object"])
+    for hop in ("device", "disk"):
+        for reading in readings[hop]:
+            if not reading.get("silent"):
+                names |= {reading["object"], f"{reading['host']}:{reading['object']}"}
+    for reading in readings["device"]:
+        names |= {name for name in (reading.get("by_id"),) if name}
+    return names
+
+
+def _known(volumes: t.Sequence[t.Mapping[str, t.Any]]) -> str:
+    return ", ".join(f"{volume['volume']} ({volume['uuid'] or 'not exported'})" for volume in volumes) or "none"
+
+
+def resolve(volumes: t.Sequence[dict[str, t.Any]], wanted: t.Any) -> list[dict[str, t.Any]]:
+    """The volumes that the handles in ``wanted`` (a list, or text with commas) mean; without any handle the only volume there is.
+
+    Raises :class:`GrowthError` for a handle that means none or more than one, and for no handle among several volumes.
+    """
+    managed = [volume for volume in volumes if not volume.get("orphan")]
+    handles = as_list(wanted)
+    if not handles:
+        if len(managed) == 1:
+            return managed
+        if not managed:
+            raise GrowthError("no target of the inventory exports an RBD image, so there is no volume to grow; deploy one with nvmeof.spdk.deploy_target")
+        raise GrowthError(f"the inventory has {len(managed)} volumes; say which with -e volume=... : {_known(managed)}")
+    chosen: list[dict[str, t.Any]] = []
+    for handle in handles:
+        found = [volume for volume in managed if handle in handles_of(volume) or handle.lower() in volume["uuids"]]
+        if not found:
+            raise GrowthError(f"volume {handle!r} was not found; the inventory has: {_known(managed)}")
+        if len(found) > 1:
+            raise GrowthError(f"volume {handle!r} is ambiguous; write the image, the UUID or host:device of one of: {_known(found)}")
+        if found[0] not in chosen:
+            chosen.append(found[0])
+    return chosen
+
+
+def blockers_of(volume: t.Mapping[str, t.Any], wanted: int, exact: bool, allow_degraded: bool) -> list[dict[str, str]]:
+    """What forbids to touch this volume, each with ``hop``, ``object``, ``problem``, ``remedy``."""
+
+    def blocker(hop: str, obj: str, problem: str, remedy: str) -> dict[str, str]:
+        return {"hop": hop, "object": obj, "problem": problem, "remedy": remedy, "severity": "blocker"}
+
+    found = list(critical_of(volume))
+    found += [problem for problem in volume["problems"] if problem["severity"] == "blocker"]
+    image = hop_bytes(volume, "image")
+    if image is None:
+        errors = "; ".join(f"{reading['host']}: {reading['error']}" for reading in volume["readings"]["image"]) or "no host was asked"
+        found.append(
+            blocker(
+                "image",
+                volume["volume"],
+                f"nobody can read the image's true size ({errors})",
+                "give the target or a host of the group ceph_clients python3-rbd (or the rbd tool) and a keyring; without the size nothing is resized",
+            )
+        )
+    elif exact and image > wanted:
+        found.append(
+            blocker(
+                "image", volume["volume"], f"the image has {human(image)}, more than the exact {human(wanted)}", "capacity only grows; ask for the larger size"
+            )
+        )
+    for hop in ("bdev", "device"):
+        for reading in volume["readings"][hop]:
+            if reading["bytes"] is not None:
+                continue
+            if hop == "bdev" and not allow_degraded:
+                found.append(
+                    blocker(
+                        hop,
+                        f"{reading['host']}:{reading['object']}",
+                        f"the target cannot be read: {reading['error']}",
+                        "bring the target back; every target must show the new size before a host may see it",
+                    )
+                )
+    for reading in volume["readings"]["path"]:
+        if reading["state"] != "live" and not allow_degraded:
+            found.append(
+                blocker(
+                    "path",
+                    f"{reading['host']}:{reading['object']}",
+                    f"the path is {reading['state']}",
+                    "restore the path, or disconnect it if it is gone for good",
+                )
+            )
+    return found
+
+
+def _steps_for(volume: t.Mapping[str, t.Any], goal: int) -> list[dict[str, t.Any]]:
+    steps = []
+    for hop, reading in lagging(volume, goal):
+        if hop == "namespace":
+            continue  # a namespace is as large as its bdev; SPDK has no call of its own for it
+        steps.append({"hop": hop, "host": reading["host"], "object": reading["object"], "from_bytes": reading["bytes"], "to_bytes": goal})
+    return steps
+
+
+def plan(
+    volumes: t.Sequence[dict[str, t.Any]],
+    size: t.Any,
+    handles: t.Any = None,
+    exact: bool = False,
+    allow_degraded: bool = False,
+) -> dict[str, t.Any]:
+    """The growth of the volumes meant by ``handles`` to ``size`` (text such as 800G).
+
+    Returns ``wanted_bytes``, ``volumes`` (rows of the truth table, each with ``steps`` and ``blockers``), ``blocked`` (bool), ``lines`` (text for people)
+    and, by host, what to pass to the modules: ``images``, ``targets``, ``initiators``, ``hypervisors``. Hosts get every object of a volume
+    that has any step, because the modules compare again and a hop may have moved since. Raises :class:`GrowthError` and ``CapacityError``.
+    """
+    wanted = parse_image_size(size)
+    chosen = resolve(volumes, handles)
+    rows: list[dict[str, t.Any]] = []
+    work: dict[str, dict[str, list[dict[str, t.Any]]]] = {"images": {}, "targets": {}, "initiators": {}, "hypervisors": {}}
+    for volume in chosen:
+        goal = goal_of(volume, wanted) or wanted
+        row = row_of(volume, wanted)
+        row["steps"] = _steps_for(volume, goal)
+        row["blockers"] = blockers_of(volume, wanted, exact, allow_degraded)
+        row["gaps"] = [f"{hop} {reading['host']}:{reading['object']}: {reading['error'] or 'not read'}" for hop, reading in unproven(volume)]
+        if row["blockers"]:
+            row["verdict"] = "blocked: " + row["blockers"][0]["problem"]
+            if row["blockers"][0]["severity"] == "critical":
+                row["verdict"] = "critical: " + row["blockers"][0]["problem"]
+        elif row["steps"]:
+            _hand_out(work, volume, goal)
+        rows.append(row)
+    return {
+        "wanted_bytes": wanted,
+        "volumes": rows,
+        "chosen": [row["volume"] for row in rows],
+        "blocked": any(row["blockers"] for row in rows),
+        "needed": any(row["steps"] for row in rows),
+        "lines": plan_lines(rows, wanted),
+        **work,
+    }
+
+
+def _hand_out(work: dict[str, dict[str, list[dict[str, t.Any]]]], volume: t.Mapping[str, t.Any], goal: int) -> None:
+    size = f"{goal}B"
+    readings = volume["readings"]
+    targets = {reading["host"] for reading in readings["bdev"]}
+    readers = [reading["host"] for reading in readings["image"] if reading["bytes"] is not None]
+    # A target that can reach Ceph grows its own image; otherwise the first Ceph client does, and the targets follow.
+    if readers and not targets & set(readers):
+        work["images"].setdefault(readers[0], []).append(
+            {"pool": volume["pool"], "rados_namespace": volume["rados_namespace"] or "", "image": volume["image"], "size": size}
+        )
+    for reading in readings["bdev"]:
+        if not reading.get("silent"):
+            work["targets"].setdefault(reading["host"], []).append({"name": reading["object"], "state": "grown", "size": size})
+    for reading in readings["device"]:
+        if not reading.get("silent"):
+            work["initiators"].setdefault(reading["host"], []).append({"uuid": volume["uuid"], "size": size})
+    for host in sorted({reading["host"] for reading in readings["disk"] if not reading.get("silent")}):
+        work["hypervisors"].setdefault(host, []).append({"uuid": volume["uuid"], "size": size})
+
+
+def plan_lines(rows: t.Sequence[t.Mapping[str, t.Any]], wanted: int) -> list[str]:
+    """The plan in words: a line per volume, a line per step, blocker and gap."""
+    lines = []
+    for row in rows:
+        state = "blocked" if row["blockers"] else f"{len(row['steps'])} step(s)" if row["steps"] else "nothing to do"
+        image = row["bytes"]["image"]
+        if not row["blockers"] and not row["steps"] and image is not None and image > wanted:
+            state = f"satisfied: already larger ({human(image)})"
+        lines.append(f"{row['volume']} ({row['uuid'] or 'not exported'}) -> {human(wanted)}: {state}")
+        lines += [
+            f"  {step['hop']:<6} {step['host']}:{step['object']}: {human(step['from_bytes'])} -> {human(step['to_bytes'])} "
+            f"({step['from_bytes']} -> {step['to_bytes']} bytes)"
+            for step in row["steps"]
+        ]
+        lines += [f"  BLOCKED at {item['hop']} {item['object']}: {item['problem']}. Next step: {item['remedy']}" for item in row["blockers"]]
+        lines += [f"  unproven: {gap}" for gap in row["gaps"]]
+    return lines
+
+
+def outcome(volumes: t.Sequence[dict[str, t.Any]], planned: t.Mapping[str, t.Any], guest_required: bool = False) -> dict[str, t.Any]:
+    """What became of a plan, from volumes that were measured again.
+
+    ``volumes``: rows with the verdict and, as ``before``, the bytes per hop before; ``failed``: those that are not as wanted. A guest without an
+    agent leaves its volume ``unproven at guest``; that fails the run only if ``guest_required``.
+    """
+    by_name = {volume["volume"]: volume for volume in volumes}
+    rows, failed = [], []
+    for before in planned["volumes"]:
+        volume = by_name.get(before["volume"])
+        if volume is None:
+            row = {**before, "verdict": "unproven at bdev", "reasons": ["the volume was there at the start and cannot be found any more"]}
+        else:
+            row = row_of(volume, planned["wanted_bytes"])
+        row["before_bytes"] = before["bytes"]
+        row.pop("steps", None)
+        rows.append(row)
+        if row["verdict"] == "ok" or (row["verdict"] == "unproven at guest" and not guest_required):
+            continue
+        failed.append(row)
+    return {
+        "volumes": rows,
+        "failed": [f"{row['volume']}: {row['verdict']}. " + " | ".join(row["reasons"]) for row in failed],
+        "summary": [
+            {"volume": row["volume"], "uuid": row["uuid"], "verdict": row["verdict"], **{f"{hop}_bytes": row["bytes"][hop] for hop in HOPS}} for row in rows
+        ],
+    }
+
+
+def audit(volumes: t.Sequence[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
+    """Every volume as a row of the truth table, judged against its own image."""
+    return [row_of(volume, None, judge(volume)["verdict"]) for volume in volumes]

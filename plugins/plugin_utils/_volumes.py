@@ -1,0 +1,350 @@
+# Copyright (c) 2026, nvmeof.spdk contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+"""Joins what the hosts measured into volumes: one record per image, one list of readings per hop.
+
+A *measurement* is what one host answered, by inventory name::
+
+    {"t1": {"target": {...}, "images": {...}, "host": {...}, "disks": [...], "errors": {"target": "text"}}}
+
+``target`` is the result of ``spdk_target_info``, ``images`` of ``rbd_image_info``, ``host`` of ``nvme_info`` and ``disks`` of
+``virt_disk_info``. What was asked for and not answered has its reason in ``errors`` under the same key.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+HOPS = ("image", "bdev", "namespace", "path", "device", "disk", "guest")
+
+#: Which measurement a hop needs.
+SOURCES = {"image": "images", "bdev": "target", "namespace": "target", "path": "host", "device": "host", "disk": "disks", "guest": "disks"}
+
+_REGISTERED = {"target": "volume_growth__target", "images": "volume_growth__images", "host": "volume_growth__host", "disks": "volume_growth__disks"}
+
+
+def known_of(hostvars: t.Mapping[str, t.Any], name: str) -> t.Mapping[str, t.Any]:
+    """The variables of a host, nothing for a host that the inventory does not have."""
+    if name in hostvars:  # HostVars answers [] for an unknown host with an undefined value, not with an error
+        return hostvars[name]
+    return {}
+
+
+def measurements_of(
+    hostvars: t.Mapping[str, t.Any],
+    asked: t.Mapping[str, t.Sequence[str]],
+    answering: t.Container[str] | None = None,
+) -> dict[str, dict[str, t.Any]]:
+    """The measurements that the role registered, for the hosts of ``asked`` (measurement -> hosts that were asked for it).
+
+    A host without an answer (unreachable, failed, left out by ``--limit``) gets an entry in ``errors``: it is remembered. So does, where
+    ``answering`` is given, a host that is not in it: what it said earlier in the run is no longer known to be true.
+    """
+    found: dict[str, dict[str, t.Any]] = {}
+    for kind, hosts in asked.items():
+        for name in hosts:
+            entry = found.setdefault(name, {"errors": {}})
+            registered = known_of(hostvars, name).get(_REGISTERED[kind]) or {}
+            answer = registered.get(kind)
+            if registered and answering is not None and name not in answering:
+                entry["errors"][kind] = "the host failed or was lost during this run; see its own error above"
+            elif answer is not None and not registered.get("unreachable") and not registered.get("failed"):
+                entry[kind] = answer if kind != "images" else {"fsid": registered.get("fsid"), "images": answer}
+            elif registered.get("unreachable"):
+                entry["errors"][kind] = "host unreachable: " + str(registered.get("msg") or "no reason given").strip()
+            elif registered.get("skipped"):
+                continue
+            elif registered:
+                entry["errors"][kind] = str(registered.get("msg") or "the host did not answer").strip()
+            else:
+                entry["errors"][kind] = "not measured (host left out by --limit, or lost earlier in this run)"
+    return found
+
+
+def exported_images(hostvars: t.Mapping[str, t.Any], targets: t.Sequence[str]) -> list[dict[str, str]]:
+    """The images behind the bdevs of ``targets``, as ``rbd_image_info`` takes them, each once."""
+    found: list[dict[str, str]] = []
+    for name in targets:
+        answer = (known_of(hostvars, name).get(_REGISTERED["target"]) or {}).get("target") or {}
+        for bdev in answer.get("bdevs") or []:
+            image = {"pool": bdev.get("pool"), "rados_namespace": bdev.get("rados_namespace") or "", "image": bdev.get("image")}
+            if image["image"] and image not in found:
+                found.append(image)
+    return found
+
+
+def label_of(pool: str | None, rados_namespace: str | None, image: str | None) -> str:
+    """The handle of an image as operators write it: ``pool/image`` or ``pool/namespace/image``."""
+    return "/".join(part for part in (pool, rados_namespace, image) if part)
+
+
+def _problem(hop: str, obj: str, text: str, remedy: str, severity: str = "blocker") -> dict[str, str]:
+    return {"hop": hop, "object": obj, "problem": text, "remedy": remedy, "severity": severity}
+
+
+def _new_volume(label: str) -> dict[str, t.Any]:
+    return {
+        "volume": label,
+        "uuid": None,
+        "uuids": [],
+        "fsid": None,
+        "pool": None,
+        "rados_namespace": None,
+        "image": None,
+        "readings": {hop: [] for hop in HOPS},
+        "problems": [],
+    }
+
+
+def _add_targets(volumes: dict[tuple, dict], measurements: t.Mapping[str, dict]) -> None:
+    for name, measured in measurements.items():
+        target = measured.get("target")
+        if target is None:
+            continue
+        in_namespaces: dict[str, list[tuple[dict, dict]]] = {}
+        for subsystem in target.get("subsystems") or []:
+            for namespace in subsystem.get("namespaces") or []:
+                in_namespaces.setdefault(namespace["bdev"], []).append((subsystem, namespace))
+        for bdev in target.get("bdevs") or []:
+            if not bdev.get("image"):
+                continue
+            label = label_of(bdev.get("pool"), bdev.get("rados_namespace"), bdev["image"])
+            volume = volumes.setdefault((target.get("fsid"), label), _new_volume(label))
+            volume.update(
+                fsid=volume["fsid"] or target.get("fsid"),
+                pool=bdev.get("pool"),
+                rados_namespace=bdev.get("rados_namespace"),
+                image=bdev["image"],
+            )
+            readings = volume["readings"]
+            readings["bdev"].append(
+                {
+                    "host": name,
+                    "object": bdev["name"],
+                    "bytes": bdev.get("size_bytes"),
+                    "uuid": bdev.get("uuid"),
+                    "watched": bdev.get("watched"),
+                    "error": None,
+                }
+            )
+            readings["image"].append({"host": name, "object": label, "bytes": bdev.get("image_bytes"), "error": bdev.get("image_error")})
+            for subsystem, namespace in in_namespaces.get(bdev["name"], []):
+                uuid = (namespace.get("uuid") or "").lower() or None
+                readings["namespace"].append(
+                    {
+                        "host": name,
+                        "object": f"{subsystem['nqn']}#{namespace['nsid']}",
+                        "nqn": subsystem["nqn"],
+                        "nsid": namespace["nsid"],
+                        "uuid": uuid,
+                        "bytes": bdev.get("size_bytes"),
+                        "error": None,
+                    }
+                )
+                if uuid and uuid not in volume["uuids"]:
+                    volume["uuids"].append(uuid)
+        for problem in target.get("problems") or []:
+            for volume in volumes.values():
+                if any(reading["host"] == name and reading["object"] == problem.get("object") for reading in volume["readings"]["bdev"]):
+                    volume["problems"].append(
+                        _problem(
+                            problem.get("hop", "bdev"),
+                            f"{name}:{problem.get('object')}",
+                            problem.get("problem", ""),
+                            problem.get("remedy", ""),
+                            problem.get("severity", "warning"),
+                        )
+                    )
+
+
+def _add_ceph_clients(volumes: dict[tuple, dict], measurements: t.Mapping[str, dict]) -> None:
+    for name, measured in measurements.items():
+        images = measured.get("images")
+        if images is None:
+            continue
+        for image in images.get("images") or []:
+            label = label_of(image.get("pool"), image.get("rados_namespace"), image.get("image"))
+            for (fsid, known), volume in volumes.items():
+                if known != label or (fsid and images.get("fsid") and fsid != images["fsid"]):
+                    continue
+                error = image.get("error") or (None if image.get("exists") else "the image does not exist")
+                volume["readings"]["image"].append({"host": name, "object": label, "bytes": image.get("size_bytes"), "error": error})
+
+
+def _add_host(name: str, host: dict, by_uuid: dict[str, dict], strangers: list[dict]) -> None:
+    for namespace in host.get("namespaces") or []:
+        uuid = (namespace.get("uuid") or "").lower()
+        volume = by_uuid.get(uuid)
+        if volume is None:
+            if {path.get("transport") for path in namespace.get("paths") or []} - {"pcie", None}:
+                strangers.append(
+                    {"host": name, "object": namespace.get("device"), "uuid": uuid, "nqn": namespace.get("nqn"), "bytes": namespace.get("size_bytes")}
+                )
+            continue
+        for path in namespace.get("paths") or []:
+            volume["readings"]["path"].append(
+                {
+                    "host": name,
+                    "object": f"{path.get('controller')} {path.get('traddr')}:{path.get('trsvcid')}",
+                    "controller": path.get("controller"),
+                    "state": path.get("state"),
+                    "ana_state": path.get("ana_state"),
+                    # a path that is down keeps its last size until it reconnects: that proves nothing
+                    "bytes": path.get("size_bytes") if path.get("state") == "live" else None,
+                    "error": None if path.get("state") == "live" else f"path is {path.get('state')}",
+                }
+            )
+        volume["readings"]["device"].append(
+            {
+                "host": name,
+                "object": namespace.get("device"),
+                "by_id": namespace.get("by_id"),
+                "bytes": namespace.get("size_bytes"),
+                "holders": namespace.get("holders") or [],
+                "error": None,
+            }
+        )
+        for holder in namespace.get("holders") or []:
+            volume["problems"].append(
+                _problem(
+                    "device",
+                    f"{name}:{namespace.get('device')}",
+                    f"the device is held by {holder}, a layer that this collection does not grow",
+                    "grow that layer with its own tools, or use the device without it",
+                )
+            )
+
+
+def _add_disks(name: str, disks: t.Sequence[dict], by_uuid: dict[str, dict]) -> None:
+    for disk in disks:
+        volume = by_uuid.get((disk.get("namespace_uuid") or "").lower())
+        if volume is None:
+            continue
+        obj = f"{disk.get('domain')}:{disk.get('target')}"
+        running = disk.get("domain_state") in ("running", "paused", "blocked", "pmsuspended")
+        for problem in disk.get("problems") or []:
+            severity = problem.get("severity", "warning")
+            volume["problems"].append(_problem("disk", f"{name}:{obj}", problem.get("problem", ""), problem.get("remedy", ""), severity))
+        if not running:
+            continue  # nothing holds the old size: the domain takes the device's size when it starts
+        volume["readings"]["disk"].append(
+            {
+                "host": name,
+                "object": obj,
+                "domain": disk.get("domain"),
+                "target": disk.get("target"),
+                "bytes": disk.get("capacity_bytes"),
+                "physical_bytes": disk.get("physical_bytes"),
+                "held": disk.get("held"),
+                "error": None if disk.get("capacity_bytes") is not None else "libvirt did not tell the capacity",
+            }
+        )
+        volume["readings"]["guest"].append(
+            {
+                "host": name,
+                "object": obj,
+                "device": disk.get("guest_device"),
+                "bytes": disk.get("guest_bytes"),
+                "error": None if disk.get("guest_bytes") is not None else disk.get("guest_error") or "no guest agent answered",
+            }
+        )
+
+
+def _best_image_reading(readings: list[dict]) -> list[dict]:
+    """One image has one size: the readings that succeeded, or all that failed."""
+    good = [reading for reading in readings if reading["bytes"] is not None]
+    return good or readings
+
+
+def build(
+    measurements: t.Mapping[str, dict[str, t.Any]],
+    declared: t.Mapping[str, t.Mapping[str, t.Any]] | None = None,
+) -> list[dict[str, t.Any]]:
+    """The volumes of an inventory, sorted by name.
+
+    ``declared`` tells, by host, what the inventory says of it: ``images`` (handles that a target is meant to export, or
+    null when it declares nothing) and ``nqns`` (subsystems that an initiator is meant to be connected to, or null). It decides whose
+    silence matters: a host that could not be read and may carry a volume leaves a gap in that volume's readings.
+    """
+    declared = declared or {}
+    volumes: dict[tuple, dict[str, t.Any]] = {}
+    _add_targets(volumes, measurements)
+    _merge_unknown_clusters(volumes)
+    _add_ceph_clients(volumes, measurements)
+    by_uuid: dict[str, dict] = {}
+    for volume in volumes.values():
+        for uuid in volume["uuids"]:
+            other = by_uuid.setdefault(uuid, volume)
+            if other is not volume:
+                for first, second in ((volume, other), (other, volume)):
+                    first["problems"].append(
+                        _problem("namespace", uuid, f"the namespace UUID is also that of {second['volume']}", "give every namespace its own UUID", "critical")
+                    )
+        volume["uuid"] = volume["uuids"][0] if volume["uuids"] else None
+        if len(volume["uuids"]) > 1:
+            volume["problems"].append(
+                _problem(
+                    "namespace",
+                    volume["volume"],
+                    "one image is exported under several namespace UUIDs: " + ", ".join(volume["uuids"]),
+                    "export it under one UUID on every target",
+                    "critical",
+                )
+            )
+        volume["readings"]["image"] = _best_image_reading(volume["readings"]["image"])
+    strangers: list[dict] = []
+    for name, measured in measurements.items():
+        if measured.get("host") is not None:
+            _add_host(name, measured["host"], by_uuid, strangers)
+        if measured.get("disks") is not None:
+            _add_disks(name, measured["disks"], by_uuid)
+    for volume in volumes.values():
+        _note_silent_hosts(volume, measurements, declared)
+    return sorted(volumes.values(), key=lambda volume: volume["volume"]) + _orphans(strangers, measurements)
+
+
+def _merge_unknown_clusters(volumes: dict[tuple, dict[str, t.Any]]) -> None:
+    """A target without a Ceph client cannot tell its cluster's fsid; its image is that of the same name, if only one cluster has it."""
+    for key in [key for key in volumes if key[0] is None]:
+        same = [other for other in volumes if other[0] is not None and other[1] == key[1]]
+        if len(same) == 1:
+            orphan, home = volumes.pop(key), volumes[same[0]]
+            for hop in HOPS:
+                home["readings"][hop].extend(orphan["readings"][hop])
+            home["uuids"].extend(uuid for uuid in orphan["uuids"] if uuid not in home["uuids"])
+            home["problems"].extend(orphan["problems"])
+
+
+def _orphans(strangers: list[dict], measurements: t.Mapping[str, dict]) -> list[dict[str, t.Any]]:
+    """Namespaces that a host shows and no target exports; told only when every target could be read."""
+    if any("target" in measured["errors"] for measured in measurements.values()):
+        return []
+    found: dict[str, dict] = {}
+    for stranger in strangers:
+        volume = found.setdefault(stranger["uuid"] or f"{stranger['host']}:{stranger['object']}", _new_volume(f"{stranger['nqn']} {stranger['uuid']}"))
+        volume["uuid"] = stranger["uuid"] or None
+        volume["orphan"] = True
+        volume["readings"]["device"].append({"host": stranger["host"], "object": stranger["object"], "bytes": stranger["bytes"], "holders": [], "error": None})
+    return sorted(found.values(), key=lambda volume: volume["volume"])
+
+
+def _note_silent_hosts(volume: dict, measurements: t.Mapping[str, dict], declared: t.Mapping[str, t.Mapping[str, t.Any]]) -> None:
+    nqns = {reading["nqn"] for reading in volume["readings"]["namespace"]}
+    for name, measured in measurements.items():
+        said = declared.get(name) or {}
+        errors = measured["errors"]
+        if "target" in errors and (said.get("images") is None or volume["volume"] in said["images"]):
+            volume["readings"]["bdev"].append(
+                {"host": name, "object": name, "bytes": None, "uuid": None, "watched": None, "error": errors["target"], "silent": True}
+            )
+        if not nqns:
+            continue
+        if said.get("nqns") is not None and not nqns & set(said["nqns"]):
+            continue
+        if "host" in errors:
+            volume["readings"]["device"].append({"host": name, "object": name, "bytes": None, "holders": [], "error": errors["host"], "silent": True})
+        attached = any(reading["host"] == name for reading in volume["readings"]["device"])
+        if "disks" in errors and ("host" in errors or attached):
+            volume["readings"]["disk"].append({"host": name, "object": name, "bytes": None, "held": None, "error": errors["disks"], "silent": True})
