@@ -39,6 +39,11 @@ options:
     description: A JMESPath expression over the rows of the truth table that narrows the volumes.
     type: str
     default: ''
+  silent:
+    description: Who did not answer, from P(nvmeof.spdk.measurement_errors#filter); told with the plan.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -70,6 +75,7 @@ def growth_plan(
     exact: t.Any = False,
     allow_degraded: t.Any = False,
     select: str = "",
+    silent: t.Sequence[str] = (),
 ) -> dict[str, t.Any]:
     """The plan for growing what is meant to ``size``."""
     try:
@@ -81,9 +87,9 @@ def growth_plan(
             if not names:
                 raise SelectError(f"no volume matches {select!r}")
             if handles:
-                names = [item["volume"] for item in resolve(known, handles) if item["volume"] in names]
+                names = [item["volume"] for item in resolve(known, handles, plain(silent)) if item["volume"] in names]
             handles = names
-        return plan(known, plain(size), handles, as_bool(plain(exact)), as_bool(plain(allow_degraded)))
+        return plan(known, plain(size), handles, as_bool(plain(exact)), as_bool(plain(allow_degraded)), plain(silent))
     except (GrowthError, CapacityError, SelectError) as exc:
         raise AnsibleFilterError(str(exc)) from exc
 

@@ -45,24 +45,28 @@ def _known(volumes: t.Sequence[t.Mapping[str, t.Any]]) -> str:
     return ", ".join(f"{volume['volume']} ({volume['uuid'] or 'not exported'})" for volume in volumes) or "none"
 
 
-def resolve(volumes: t.Sequence[dict[str, t.Any]], wanted: t.Any) -> list[dict[str, t.Any]]:
+def resolve(volumes: t.Sequence[dict[str, t.Any]], wanted: t.Any, silent: t.Sequence[str] = ()) -> list[dict[str, t.Any]]:
     """The volumes that the handles in ``wanted`` (a list, or text with commas) mean; without any handle the only volume there is.
 
-    Raises :class:`GrowthError` for a handle that means none or more than one, and for no handle among several volumes.
+    ``silent`` (text) tells who did not answer: their volumes are not among those that can be found. Raises :class:`GrowthError` for a handle that
+    means none or more than one, and for no handle among several volumes.
     """
+    unheard = f"; not heard: {' | '.join(silent)}" if silent else ""
     managed = [volume for volume in volumes if not volume.get("orphan")]
     handles = as_list(wanted)
     if not handles:
         if len(managed) == 1:
             return managed
         if not managed:
-            raise GrowthError("no target of the inventory exports an RBD image, so there is no volume to grow; deploy one with nvmeof.spdk.deploy_target")
+            raise GrowthError(
+                "no target of the inventory exports an RBD image, so there is no volume to grow; deploy one with nvmeof.spdk.deploy_target" + unheard
+            )
         raise GrowthError(f"the inventory has {len(managed)} volumes; say which with -e volume=... : {_known(managed)}")
     chosen: list[dict[str, t.Any]] = []
     for handle in handles:
         found = [volume for volume in managed if handle in handles_of(volume) or handle.lower() in volume["uuids"]]
         if not found:
-            raise GrowthError(f"volume {handle!r} was not found; the inventory has: {_known(managed)}")
+            raise GrowthError(f"volume {handle!r} was not found; the inventory has: {_known(managed)}{unheard}")
         if len(found) > 1:
             raise GrowthError(f"volume {handle!r} is ambiguous; write the image, the UUID or host:device of one of: {_known(found)}")
         if found[0] not in chosen:
@@ -136,6 +140,7 @@ def plan(
     handles: t.Any = None,
     exact: bool = False,
     allow_degraded: bool = False,
+    silent: t.Sequence[str] = (),
 ) -> dict[str, t.Any]:
     """The growth of the volumes meant by ``handles`` to ``size`` (text such as 800G).
 
@@ -144,7 +149,7 @@ def plan(
     that has any step, because the modules compare again and a hop may have moved since. Raises :class:`GrowthError` and ``CapacityError``.
     """
     wanted = parse_image_size(size)
-    chosen = resolve(volumes, handles)
+    chosen = resolve(volumes, handles, silent)
     rows: list[dict[str, t.Any]] = []
     work: dict[str, dict[str, list[dict[str, t.Any]]]] = {"images": {}, "targets": {}, "initiators": {}, "hypervisors": {}}
     for volume in chosen:
@@ -166,7 +171,7 @@ def plan(
         "chosen": [row["volume"] for row in rows],
         "blocked": any(row["blockers"] for row in rows),
         "needed": any(row["steps"] for row in rows),
-        "lines": plan_lines(rows, wanted),
+        "lines": plan_lines(rows, wanted) + [f"  not heard: {text}" for text in silent],
         **work,
     }
 

@@ -63,6 +63,11 @@ def measurements_of(
     return found
 
 
+def silent_hosts(measurements: t.Mapping[str, dict[str, t.Any]]) -> list[str]:
+    """Who did not answer what, and why: one text per host and measurement."""
+    return [f"{name} ({kind}): {reason}" for name, measured in sorted(measurements.items()) for kind, reason in sorted(measured["errors"].items())]
+
+
 def exported_images(hostvars: t.Mapping[str, t.Any], targets: t.Sequence[str]) -> list[dict[str, str]]:
     """The images behind the bdevs of ``targets``, as ``rbd_image_info`` takes them, each once."""
     found: list[dict[str, str]] = []

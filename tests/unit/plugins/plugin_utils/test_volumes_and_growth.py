@@ -223,6 +223,8 @@ def test_handles_that_do_not_decide_are_errors_that_list_the_volumes() -> None:
         resolve(two_volumes(), ["nope"])
     with pytest.raises(GrowthError, match="no target of the inventory exports"):
         resolve([], None)
+    with pytest.raises(GrowthError, match="not heard: t1 \\(target\\): host unreachable"):
+        resolve([], None, ["t1 (target): host unreachable"])
     both = two_volumes()
     both[1]["readings"]["device"] = copy.deepcopy(both[0]["readings"]["device"])
     with pytest.raises(GrowthError, match="ambiguous"):

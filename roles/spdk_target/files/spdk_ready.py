@@ -1,8 +1,7 @@
-#!/usr/bin/env python3
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026, nvmeof.spdk contributors
-"""Wait until an SPDK target has loaded its configuration: spdk-ready SOCKET SECONDS.
+"""Wait until an SPDK target has loaded its configuration: spdk_ready.py SOCKET SECONDS.
 
 A target accepts connections before its configuration is loaded and answers only afterwards; it resets the connection when loading fails.
 """

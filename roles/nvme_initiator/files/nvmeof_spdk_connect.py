@@ -1,8 +1,7 @@
-#!/usr/bin/env python3
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026, nvmeof.spdk contributors
-"""Connect the NVMe-oF paths of a file that are not connected: nvmeof-spdk-connect FILE.
+"""Connect the NVMe-oF paths of a file that are not connected: nvmeof_spdk_connect.py FILE.
 
 One path a line, in the words of /dev/nvme-fabrics. Exit status 1 when a path could not be connected, so that systemd tries again.
 """

@@ -1,0 +1,361 @@
+# Copyright (c) 2026, nvmeof.spdk contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+"""Connect to and disconnect from NVMe-oF subsystems through the kernel's own files.
+
+Connecting is one write to ``/dev/nvme-fabrics`` (which answers ``instance=N,cntlid=M``), disconnecting one write to
+``delete_controller``. nvme-cli only wraps these and its exit code proves nothing: ``nvme disconnect -d /dev/nvme0n1``
+returns 0 and disconnects nothing (nvme-cli 2.3). The kernel's errno and sysfs do prove it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import subprocess
+import time
+import typing as t
+import uuid as uuid_module
+
+from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
+
+LIVE = "live"
+POLL_SECONDS = 0.05
+
+#: Kernel answers to the connect write: cause and remedy. Seen with Linux 6.1 against nvmet and SPDK 26.05.
+_CAUSES = {
+    errno.ECONNREFUSED: ("nothing listens there", "check traddr and trsvcid, and the subsystem's listeners on the target"),
+    errno.EIO: ("the target refused: it has no such NQN, or does not allow this host", "check nqn, and that the subsystem allows {hostnqn}"),
+    errno.EINVAL: (
+        "the kernel refused: most often two targets of one NQN give out the same controller ids (cntlid)",
+        "give every target of the subsystem its own min_cntlid and max_cntlid, and this host a hostid that no other hostnqn uses; dmesg has the reason",
+    ),
+    errno.ETIMEDOUT: ("the address does not answer", "check traddr, the network and firewalls between host and target"),
+    errno.EHOSTUNREACH: ("there is no route to the address", "check traddr, host_traddr and the routes"),
+    errno.ENETUNREACH: ("there is no route to the address", "check traddr, host_traddr and the routes"),
+    errno.EADDRNOTAVAIL: ("host_traddr is no address of this host", "leave host_traddr out, or name an address of this host"),
+    errno.ECONNRESET: ("the connection was reset while it was made", "check that the target is alive; with rdma, that this host has an RDMA device"),
+    errno.ENODEV: ("no such device", "with rdma, check that this host has an RDMA device"),
+    errno.EACCES: ("permission denied", "run the task as root (become)"),
+    errno.EPERM: ("permission denied", "run the task as root (become)"),
+    errno.EKEYREJECTED: ("authentication failed", "check the host's keys on the target"),
+}
+
+
+class Connector:
+    """Connects and disconnects one host; ``sysfs`` is a ``SysfsNvme``, ``identify`` an ``Identify``.
+
+    ``run`` starts a program (for modprobe); ``clock`` and ``sleep`` count seconds.
+    """
+
+    def __init__(
+        self,
+        sysfs: t.Any,
+        identify: t.Any,
+        *,
+        fabrics: str = "/dev/nvme-fabrics",
+        wait_timeout: float = 30,
+        run: t.Callable[..., t.Any] = subprocess.run,
+        clock: t.Callable[[], float] = time.monotonic,
+        sleep: t.Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.sysfs = sysfs
+        self.identify = identify
+        self.fabrics = fabrics
+        self.wait_timeout = wait_timeout
+        self.run = run
+        self.clock = clock
+        self.sleep = sleep
+
+    def wait(self, done: t.Callable[[], bool], seconds: float | None = None) -> bool:
+        """Poll until ``done``; whether it came true within the time."""
+        deadline = self.clock() + (self.wait_timeout if seconds is None else seconds)
+        while not done():
+            if self.clock() >= deadline:
+                return False
+            self.sleep(POLL_SECONDS)
+        return True
+
+    # -- connect ---------------------------------------------------------------------------------------------
+
+    def identity(self, path: dict[str, t.Any]) -> tuple[str, str]:
+        """The host NQN and host id to connect with.
+
+        The kernel (6.5 and newer) refuses one hostid under two hostnqns, so a hostnqn that is not the file's gets
+        a hostid of its own: the UUID in it, else one computed from it.
+        """
+        file_nqn, file_id = self.sysfs.host_identity()
+        hostnqn = path.get("hostnqn") or file_nqn
+        if not hostnqn:
+            raise HopError(
+                "this host has no NQN",
+                obj=path["nqn"],
+                hop="path",
+                call=f"read {self.sysfs.etc}/hostnqn",
+                remedy="set hostnqn, or run: uuidgen > /etc/nvme/hostid; echo nqn.2014-08.org.nvmexpress:uuid:$(cat /etc/nvme/hostid) > /etc/nvme/hostnqn",
+            )
+        if hostnqn == file_nqn and file_id:
+            return hostnqn, file_id
+        match = re.search(r":uuid:([0-9a-fA-F-]{36})$", hostnqn)
+        return hostnqn, match.group(1).lower() if match else str(uuid_module.uuid5(uuid_module.NAMESPACE_URL, hostnqn))
+
+    def options(self, path: dict[str, t.Any]) -> str:
+        """The line for ``/dev/nvme-fabrics``; unset options are the kernel's defaults."""
+        hostnqn, hostid = self.identity(path)
+        pairs = [(key, path.get(key)) for key in ("nqn", "transport", "traddr", "trsvcid", "host_traddr")]
+        pairs += [("hostnqn", hostnqn), ("hostid", hostid)]
+        pairs += [(key, path.get(key)) for key in ("ctrl_loss_tmo", "reconnect_delay", "keep_alive_tmo", "fast_io_fail_tmo", "nr_io_queues")]
+        return ",".join(f"{key}={value}" for key, value in pairs if value is not None)
+
+    def load(self, path: dict[str, t.Any]) -> None:
+        """Make sure that ``/dev/nvme-fabrics`` exists; nvme-cli 2.3 does not load the module either."""
+        if os.path.exists(self.fabrics):
+            return
+        module = "nvme-" + path["transport"]
+        cause = None
+        try:
+            done = self.run(["modprobe", module], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+            if done.returncode:
+                cause = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
+        except OSError as exc:
+            cause = f"modprobe: {exc.strerror}"
+        if cause is None and not self.wait(lambda: os.path.exists(self.fabrics), 5):
+            cause = f"{self.fabrics} did not appear"
+        if cause is not None:
+            raise HopError(
+                f"the kernel module {module} cannot be loaded",
+                obj=path["nqn"],
+                hop="path",
+                call=f"modprobe {module}",
+                cause=cause,
+                remedy="install the kernel's modules (on Debian's and Ubuntu's cloud kernels a separate package), and check that they match the running kernel",
+            )
+
+    def exchange(self, line: str) -> str:
+        """One write to the kernel's connect file and its answer; raises :class:`OSError` with the kernel's errno."""
+        handle = os.open(self.fabrics, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.write(handle, line.encode())
+            return os.read(handle, 4096).decode(errors="replace")
+        finally:
+            os.close(handle)
+
+    def connect(self, path: dict[str, t.Any]) -> str:
+        """Connect one path, wait until it is live and its namespaces are there; the controller's name.
+
+        The write itself blocks until the kernel has connected or given up, 3 s and more for a dead address.
+        """
+        label = f"{path['nqn']} at {path['transport']} {path['traddr']}:{path['trsvcid']}"
+        self.load(path)
+        line = self.options(path)
+        try:
+            answer = self.exchange(line)
+        except OSError as exc:
+            if exc.errno == errno.EALREADY:
+                # made by someone else since it was looked for; sysfs tells by which controller
+                existing = self.find(path)
+                if existing:
+                    return str(existing[0]["name"])
+            cause, remedy = _CAUSES.get(exc.errno or 0, ("the kernel refused", "look into dmesg"))
+            raise HopError(
+                f"cannot connect: {cause}",
+                obj=label,
+                hop="path",
+                call=f"write {self.fabrics}",
+                cause=f"{exc.strerror} (errno {exc.errno})",
+                remedy=remedy.format(hostnqn=path.get("hostnqn") or self.sysfs.host_identity()[0]),
+            ) from exc
+        match = re.search(r"instance=([0-9]+)", answer)
+        if match is None:
+            raise HopError(
+                "the kernel did not say which controller it made", obj=label, hop="path", call=f"read {self.fabrics}", cause=answer, remedy="look into dmesg"
+            )
+        name = "nvme" + match.group(1)
+        if not self.wait(lambda: (self.sysfs.controller(name) or {}).get("state") == LIVE):
+            state = (self.sysfs.controller(name) or {}).get("state") or "gone"
+            raise HopError(
+                f"controller {name} is {state} after {self.wait_timeout} s, not live",
+                obj=label,
+                hop="path",
+                call="read state",
+                remedy="look into dmesg and at the target",
+            )
+        self._await_namespaces(name)
+        return name
+
+    def _await_namespaces(self, name: str) -> None:
+        """The kernel scans after the connect has returned; wait until every namespace served is there, at most 5 s.
+
+        What is missing after that was dropped by the kernel (ids that differ); it is reported as a problem, because
+        the path itself exists.
+        """
+        self.wait(lambda: not self.dropped(name), min(5, self.wait_timeout))
+
+    def dropped(self, name: str) -> list[int]:
+        """The namespace ids that a controller serves but the kernel has no path of; empty when it does not say."""
+        try:
+            served = set(self.identify.nsids(name))
+        except HopError:
+            return []
+        return sorted(served - {item["nsid"] for item in self.sysfs.namespaces() if name in [path["controller"] for path in item["paths"]]})
+
+    # -- existing paths --------------------------------------------------------------------------------------
+
+    def find(self, path: dict[str, t.Any], controllers: list[dict[str, t.Any]] | None = None) -> list[dict[str, t.Any]]:
+        """The controllers of a path (without ``traddr``: of the whole subsystem), in any state but the dying ones.
+
+        ``host_traddr`` is compared only when it is given; addresses are compared by meaning, not as text.
+        """
+        found = []
+        for item in self.sysfs.controllers() if controllers is None else controllers:
+            if item["nqn"] != path["nqn"] or item["transport"] == "pcie" or (item["state"] or "").startswith("deleting"):
+                continue
+            if path.get("traddr") is not None:
+                if item["transport"] != path["transport"] or not self.sysfs.same_address(item["traddr"], path["traddr"]) or item["trsvcid"] != path["trsvcid"]:
+                    continue
+                if path.get("host_traddr") is not None and not self.sysfs.same_address(item["host_traddr"], path["host_traddr"]):
+                    continue
+            found.append(item)
+        return found
+
+    @staticmethod
+    def drift(path: dict[str, t.Any], controller: dict[str, t.Any]) -> tuple[dict[str, int], list[str]]:
+        """What differs on an existing controller: what can be set live (in order), and what cannot."""
+        live: dict[str, int] = {}
+        delay, loss = path.get("reconnect_delay"), path.get("ctrl_loss_tmo")
+        if delay is not None and controller["reconnect_delay"] not in (None, delay):
+            live["reconnect_delay"] = delay
+        if loss is not None and controller["ctrl_loss_tmo"] is not None:
+            step = delay or controller["reconnect_delay"] or 1
+            # the kernel keeps a number of attempts, so it shows the time rounded up to whole delays
+            shown = -1 if loss < 0 else -(-loss // step) * step
+            if controller["ctrl_loss_tmo"] != shown or ("reconnect_delay" in live and loss >= 0):
+                live["ctrl_loss_tmo"] = loss
+        fail = path.get("fast_io_fail_tmo")
+        if fail is not None and controller["fast_io_fail_tmo"] not in (None, fail):
+            live["fast_io_fail_tmo"] = fail
+        fixed = []
+        if path.get("keep_alive_tmo") is not None and controller["keep_alive_tmo"] not in (None, path["keep_alive_tmo"]):
+            fixed.append(f"keep_alive_tmo is {controller['keep_alive_tmo']}, not {path['keep_alive_tmo']}")
+        queues = path.get("nr_io_queues")
+        # fewer than asked for is the target's or the CPUs' limit
+        if queues is not None and controller["queue_count"] is not None and controller["queue_count"] - 1 > queues:
+            fixed.append(f"nr_io_queues is {controller['queue_count'] - 1}, not {queues}")
+        if path.get("hostnqn") and controller["hostnqn"] not in (None, path["hostnqn"]):
+            fixed.append(f"hostnqn is {controller['hostnqn']}, not {path['hostnqn']}")
+        return live, fixed
+
+    def adjust(self, controller: str, values: dict[str, int]) -> None:
+        """Set timeouts of an existing controller and read them back (seconds; -1 endless)."""
+        for key, value in values.items():
+            file = os.path.join(self.sysfs.controller_dir(controller), key)
+            cause = None
+            try:
+                with open(file, "w", encoding="ascii") as handle:
+                    handle.write(str(value))
+            except OSError as exc:
+                cause = exc.strerror or str(exc)
+            now = (self.sysfs.controller(controller) or {}).get(key)
+            if cause is None and (now is None or now < value or (value < 0) != (now < 0)):
+                cause = f"it still reads {now}"
+            if cause is not None:
+                raise HopError(
+                    f"{key} cannot be set to {value}",
+                    obj=controller,
+                    hop="path",
+                    call=f"write {file}",
+                    cause=cause,
+                    remedy="disconnect and connect the path again",
+                )
+
+    # -- disconnect ------------------------------------------------------------------------------------------
+
+    def losses(self, controllers: set[str]) -> list[str]:
+        """The block devices (names) that would have no live path without these controllers."""
+        lost = []
+        for namespace in self.sysfs.namespaces():
+            for device in namespace["devices"]:
+                paths = [path for path in namespace["paths"] if device in (path["name"], re.sub(r"c[0-9]+", "", path["name"]))]
+                if any(path["controller"] in controllers for path in paths) and not any(
+                    path["state"] == LIVE and path["controller"] not in controllers for path in paths
+                ):
+                    lost.append(device)
+        return lost
+
+    def users(self, device: str) -> list[str]:
+        """Who uses a block device or its partitions: holders, mounts, swap and processes that have it open (QEMU)."""
+        found = [f"held by {name}" for name in self.sysfs.holders(device)] + [f"mounted at {name}" for name in self.sysfs.mounts(device)]
+        rdevs = set(self.sysfs.rdevs(device))
+        proc = self.sysfs.proc
+        for pid in sorted((name for name in os.listdir(proc) if name.isdigit()), key=int):
+            if pid == str(os.getpid()):
+                continue
+            try:
+                handles = os.listdir(os.path.join(proc, pid, "fd"))
+            except OSError:
+                continue
+            if any(self._rdev(os.path.join(proc, pid, "fd", handle)) in rdevs for handle in handles):
+                found.append(f"open by {self._command(pid)} (pid {pid})")
+        try:
+            with open(os.path.join(proc, "swaps"), encoding="utf-8", errors="replace") as file:
+                names = [line.split()[0] for line in file.readlines()[1:] if line.strip()]
+        except OSError:
+            names = []
+        found += [f"swap {name}" for name in names if self._rdev(name) in rdevs]
+        return found
+
+    @staticmethod
+    def _rdev(file: str) -> str | None:
+        try:
+            # pipes and sockets cannot be it, and need no look
+            if os.path.islink(file) and not os.readlink(file).startswith("/"):
+                return None
+            status = os.stat(file)
+        except OSError:
+            return None
+        return f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}" if stat.S_ISBLK(status.st_mode) else None
+
+    def _command(self, pid: str) -> str:
+        try:
+            with open(os.path.join(self.sysfs.proc, pid, "comm"), encoding="utf-8", errors="replace") as file:
+                return file.read().strip()
+        except OSError:
+            return "a process"
+
+    def check_unused(self, controllers: set[str], label: str) -> None:
+        """Raise when a device in use would lose its last live path."""
+        for device in self.losses(controllers):
+            users = self.users(device)
+            if users:
+                raise HopError(
+                    f"disconnecting {', '.join(sorted(controllers))} would take the last live path of /dev/{device}, which is in use: " + ", ".join(users),
+                    obj=label,
+                    hop="device",
+                    remedy="stop what uses it (shut the domain off, unmount), or set force to lose its data in flight",
+                )
+
+    def disconnect(self, controller: str) -> None:
+        """Delete one controller and see that it is gone."""
+        file = os.path.join(self.sysfs.controller_dir(controller), "delete_controller")
+        try:
+            with open(file, "w", encoding="ascii") as handle:
+                handle.write("1")
+        except FileNotFoundError:
+            pass
+        except OSError as exc:
+            raise HopError(
+                "the controller cannot be deleted", obj=controller, hop="path", call=f"write {file}", cause=exc.strerror, remedy="run the task as root (become)"
+            ) from exc
+        if not self.wait(lambda: self.sysfs.controller(controller) is None):
+            raise HopError(
+                f"the controller is still there after {self.wait_timeout} s",
+                obj=controller,
+                hop="path",
+                call=f"write {file}",
+                cause=f"state {(self.sysfs.controller(controller) or {}).get('state')}",
+                remedy="look into dmesg for outstanding I/O on its devices",
+            )

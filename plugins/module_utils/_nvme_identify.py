@@ -1,0 +1,112 @@
+# Copyright (c) 2026, nvmeof.spdk contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+"""Identify a namespace through one controller: what *this* target serves, whatever sysfs still shows.
+
+One admin command (NVMe Base Specification 2.0, figure 273: CNS 0 Identify Namespace, CNS 2 active namespace ids)
+through the kernel's passthrough ioctl (include/uapi/linux/nvme_ioctl.h).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import struct
+
+from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
+
+#: _IOWR('N', 0x41, struct nvme_admin_cmd), 72 bytes
+NVME_IOCTL_ADMIN_CMD = 0xC0484E41
+IDENTIFY = 0x06
+CNS_NAMESPACE = 0
+CNS_ACTIVE_LIST = 2
+PAGE = 4096
+
+#: After this time the kernel's transport starts error recovery on its own, as it does for a lost keep-alive.
+TIMEOUT_MS = 10000
+
+# opcode, flags, rsvd1, nsid, cdw2, cdw3, metadata, addr, metadata_len, data_len, cdw10..15, timeout_ms, result
+_COMMAND = struct.Struct("=BBHIIIQQIIIIIIIIII")
+
+
+def served_bytes(data: bytes) -> int:
+    """The capacity in an Identify Namespace answer (4096 bytes), in bytes: NSZE in blocks of the format in use.
+
+    The format's number is FLBAS bits 3:0 plus, as bits 5:4, FLBAS bits 6:5 (NVM Command Set Specification 1.0,
+    figure 97); only its own LBADS counts, not the first format's.
+    """
+    blocks = struct.unpack_from("<Q", data, 0)[0]
+    flbas = data[26]
+    index = (flbas & 0x0F) | ((flbas >> 1) & 0x30)
+    shift = data[128 + 4 * index + 2]
+    if blocks and not 9 <= shift <= 31:
+        raise ValueError(f"block size 2**{shift} of format {index}")
+    return blocks << shift
+
+
+def active_nsids(data: bytes) -> list[int]:
+    """The namespace ids in an active namespace list (ends at the first 0)."""
+    found = []
+    for number in struct.unpack_from("<1024I", data, 0):
+        if not number:
+            break
+        found.append(number)
+    return found
+
+
+class Identify:
+    """Sends Identify to ``/dev/nvmeC``; ``dev`` is the directory of the device nodes."""
+
+    def __init__(self, dev: str = "/dev", timeout_ms: int = TIMEOUT_MS) -> None:
+        self.dev = dev
+        self.timeout_ms = timeout_ms
+
+    def _identify(self, controller: str, cns: int, nsid: int) -> bytes:
+        node = os.path.join(self.dev, controller)
+        call = f"Identify (CNS {cns}, nsid {nsid}) on {node}"
+
+        def error(cause: str) -> HopError:
+            return HopError(
+                f"controller {controller} does not answer Identify",
+                obj=controller,
+                hop="path",
+                call=call,
+                cause=cause,
+                remedy="check that its target is alive and that the task runs as root; restart a hung target or disconnect this path",
+            )
+
+        data = ctypes.create_string_buffer(PAGE)
+        command = bytearray(_COMMAND.pack(IDENTIFY, 0, 0, nsid, 0, 0, 0, ctypes.addressof(data), 0, PAGE, cns, 0, 0, 0, 0, 0, self.timeout_ms, 0))
+        try:
+            handle = os.open(node, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                status = fcntl.ioctl(handle, NVME_IOCTL_ADMIN_CMD, command)
+            finally:
+                os.close(handle)
+        except OSError as exc:
+            raise error(exc.strerror or str(exc)) from exc
+        if status:
+            raise error(f"NVMe status 0x{status:x}")
+        return data.raw
+
+    def namespace_bytes(self, controller: str, nsid: int) -> int:
+        """What a controller serves for a namespace, in bytes; 0 when the namespace is not active there."""
+        data = self._identify(controller, CNS_NAMESPACE, nsid)
+        try:
+            return served_bytes(data)
+        except ValueError as exc:
+            raise HopError(
+                f"controller {controller} describes namespace {nsid} in a form that makes no sense",
+                obj=controller,
+                hop="path",
+                call=f"Identify nsid {nsid}",
+                cause=str(exc),
+                remedy="check the target",
+            ) from exc
+
+    def nsids(self, controller: str) -> list[int]:
+        """The namespace ids that a controller serves (the first 1024)."""
+        return active_nsids(self._identify(controller, CNS_ACTIVE_LIST, 0))

@@ -1,0 +1,136 @@
+# Copyright (c) 2026, nvmeof.spdk contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+"""RBD images wanted against found: present and grown."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import CapacityError, human, parse_image_size
+from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import Ceph, ImageNotFoundError, ImageSpec
+from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Changes
+
+
+@dataclass
+class WantedImage:
+    """One wanted image; sizes in bytes, None where there is none."""
+
+    spec: ImageSpec
+    size: int | None
+    exact: bool
+    state: str
+    before: int | None = None
+    after: int | None = None
+    changed: bool = False
+    action: str = "none"
+
+
+def image_spec(entry: t.Mapping[str, t.Any]) -> ImageSpec:
+    """The place of an image in a module's options; raises :class:`HopError` for an impossible name."""
+    for option in ("pool", "rados_namespace", "image"):
+        value = entry.get(option) or ""
+        if (not value and option != "rados_namespace") or "/" in value or "@" in value:
+            raise HopError(
+                f"{option} {value!r} is not a name",
+                obj="/".join(str(entry.get(key)) for key in ("pool", "rados_namespace", "image") if entry.get(key)) or "image",
+                hop="image",
+                remedy="give pool, rados_namespace and image apart, each without / and @",
+            )
+    return ImageSpec(entry["pool"], entry.get("rados_namespace") or "", entry["image"])
+
+
+def wanted_images(entries: t.Sequence[t.Mapping[str, t.Any]]) -> list[WantedImage]:
+    """The module's options, checked before Ceph is asked anything."""
+    wanted: list[WantedImage] = []
+    seen: set[ImageSpec] = set()
+    for entry in entries:
+        spec = image_spec(entry)
+        if spec in seen:
+            raise HopError("the list names this image twice", obj=str(spec), hop="image", remedy="name each image once")
+        seen.add(spec)
+        size = None
+        if entry.get("size") is not None:
+            try:
+                size = parse_image_size(entry["size"])
+            except CapacityError as error:
+                raise HopError(str(error), obj=str(spec), hop="image", remedy="correct the size") from error
+        elif entry["state"] == "grown":
+            raise HopError("state=grown needs a size", obj=str(spec), hop="image", remedy="give size, such as 800G")
+        wanted.append(WantedImage(spec, size, bool(entry.get("exact")), entry["state"]))
+    return wanted
+
+
+def plan_images(ceph: Ceph, wanted: list[WantedImage]) -> Changes:
+    """Read every image and decide; raises :class:`HopError` before anything is touched."""
+    changes = Changes()
+    for item in wanted:
+        try:
+            item.before = item.after = ceph.size(item.spec)
+        except ImageNotFoundError as error:
+            if item.state == "grown":
+                raise
+            if item.size is None:
+                raise HopError(
+                    "the image does not exist and no size is given to create it", obj=str(item.spec), hop="image", remedy="give size, such as 800G"
+                ) from error
+            _plan_create(ceph, changes, item)
+            continue
+        if item.size is None or item.size == item.before:
+            continue
+        if item.size < item.before:
+            if item.exact:
+                raise HopError(
+                    f"the image has {human(item.before)} ({item.before} bytes), more than exactly {human(item.size)} ({item.size} bytes)",
+                    obj=str(item.spec),
+                    hop="image",
+                    remedy="an image never shrinks; ask for the present size, or leave exact out",
+                )
+            continue
+        _plan_grow(ceph, changes, item)
+    return changes
+
+
+def _plan_create(ceph: Ceph, changes: Changes, item: WantedImage) -> None:
+    assert item.size is not None
+    size = item.size
+
+    def create() -> None:
+        ceph.create(item.spec, size)
+        # somebody else may have been quicker with another size
+        item.after = ceph.grow(item.spec, size, item.exact)[1]
+
+    item.changed, item.action, item.after = True, "created", size
+    changes.add("image", str(item.spec), "create", None, {"state": "present", "size_bytes": size}, create)
+
+
+def _plan_grow(ceph: Ceph, changes: Changes, item: WantedImage) -> None:
+    assert item.size is not None
+    size = item.size
+
+    def grow() -> None:
+        item.after = ceph.grow(item.spec, size, item.exact)[1]
+
+    item.changed, item.action, item.after = True, "grown", size
+    changes.add("image", str(item.spec), "grow", {"size_bytes": item.before}, {"size_bytes": size}, grow)
+
+
+def image_result(item: WantedImage) -> dict[str, t.Any]:
+    return {
+        "pool": item.spec.pool,
+        "rados_namespace": item.spec.namespace or None,
+        "image": item.spec.image,
+        "before_bytes": item.before,
+        "size_bytes": item.after,
+        "action": item.action,
+        "changed": item.changed,
+    }
+
+
+def pool_facts(ceph: Ceph, specs: t.Iterable[ImageSpec]) -> list[dict[str, t.Any]]:
+    """What the pools of these images can still take."""
+    return [{"pool": pool, "free_bytes": ceph.pool_free_bytes(pool)} for pool in sorted({spec.pool for spec in specs})]

@@ -1,0 +1,540 @@
+# Copyright (c) 2026, nvmeof.spdk contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+"""RBD bdevs wanted against found: present, absent and grown.
+
+The dangerous call is ``bdev_rbd_resize``: SPDK compares its ``new_size`` (MiB) with the *bdev's* size rounded down, never
+with the image's, and then lets librbd cut the image (26.05 truncated an image to 0 bytes for an overflowing size, and cut half a MiB
+for a "same" size). So images grow through librbd, the bdev follows by its watch (24.01 and later), and the call is only
+ever sent to make a bdev notice a size that the image, read right before, already has.
+"""
+
+from __future__ import annotations
+
+import time
+import typing as t
+import uuid as uuid_module
+
+from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import MIB, human
+from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import Ceph, ImageSpec
+from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Change, Changes
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdev_wish import WantedBdev
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import RBD_PRODUCT, Target, TimedOut
+
+#: Seconds a watching target (24.01 and later) gets to see a new image size by itself; measured are 4 to 18 ms.
+WATCH_GRACE = 5.0
+POLL = 0.05
+
+#: From so many lagging bdevs on, one call for all bdevs is cheaper than one for each (30 ms for 1000 bdevs).
+MANY = 16
+
+#: config_param entries that are secrets: SPDK shows config_param to everybody who may read, so they belong into a keyring file.
+SECRET_PARAMS = ("key",)
+
+
+def _not_applied() -> None:
+    """Stands in a change's ``apply``: bdev changes are carried out in pipelined phases, not one by one."""
+
+
+class BdevManager:
+    """One call of the module: read, plan, carry out, read back.
+
+    ``ceph`` gives the Ceph connection and is only called where an image's size or the cluster's fsid is needed;
+    it raises :class:`HopError` when there is none (and so the growth fails closed).
+    """
+
+    def __init__(self, target: Target, ceph: t.Callable[[], Ceph], wait_timeout: float = 60.0, grace: float = WATCH_GRACE) -> None:
+        self.target = target
+        self.ceph = ceph
+        self.wait_timeout = wait_timeout
+        self.grace = grace
+        self.changes = Changes()
+        self.planned: list[dict[str, t.Any]] = []
+        self._register: list[tuple[str, dict[str, t.Any], str]] = []
+        self._cluster_changes: list[Change] = []
+
+    # -- plan --------------------------------------------------------------------------------------------------
+
+    def plan(self, items: list[WantedBdev], clusters: t.Sequence[t.Mapping[str, t.Any]]) -> None:
+        """Read what is there (two calls and one look at each image that counts) and decide; touches nothing."""
+        registered = self._plan_clusters(clusters)
+        bdevs = self.target.bdevs()
+        by_name = {bdev["name"]: bdev for bdev in bdevs}
+        by_image: dict[ImageSpec, dict[str, t.Any]] = {}
+        for bdev in bdevs:
+            if bdev["pool"] and bdev["image"]:
+                by_image.setdefault(ImageSpec(bdev["pool"], bdev["rados_namespace"] or "", bdev["image"]), bdev)
+        for item in items:
+            self._find(item, by_name, by_image)
+        adopted: dict[str, WantedBdev] = {}
+        for item in items:
+            if item.found is not None and adopted.setdefault(item.found["name"], item) is not item:
+                raise HopError(
+                    f"the list names the bdev {item.found['name']} twice, once by its name and once by its image",
+                    obj=item.name or str(item.spec),
+                    hop="bdev",
+                    remedy="name each bdev once",
+                )
+        for item in items:
+            if item.state == "absent":
+                self._plan_absent(item)
+            elif item.found is None:
+                self._plan_create(item, registered, clusters)
+            else:
+                self._plan_existing(item)
+
+    def _plan_clusters(self, clusters: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
+        """Registered cluster names after this call."""
+        existing = {entry["name"]: entry for entry in self.target.clusters()}
+        seen: set[str] = set()
+        for cluster in clusters:
+            name = cluster["name"]
+            if not name or name in seen:
+                raise HopError("clusters names this cluster twice, or a cluster has no name", obj=name or "clusters", hop="bdev", remedy="name each once")
+            seen.add(name)
+            secret = [key for key in cluster.get("config_param") or {} if key in SECRET_PARAMS]
+            if secret:
+                raise HopError(
+                    f"config_param must not hold the secret {secret[0]}: the target shows config_param to every reader",
+                    obj=name,
+                    hop="bdev",
+                    remedy="put the key into a keyring file on the target and name it in key_file",
+                )
+            params: dict[str, t.Any] = {"name": name}
+            for option, param in (("user", "user_id"), ("config_file",) * 2, ("key_file",) * 2, ("core_mask",) * 2):
+                if cluster.get(option):
+                    params[param] = cluster[option]
+            if cluster.get("config_param"):
+                # every value must be a JSON string
+                params["config_param"] = {key: str(value) for key, value in cluster["config_param"].items()}
+            if name not in existing:
+                self.target.check_call("bdev_rbd_register_cluster", params, name, "bdev")
+                self._register.append(("bdev_rbd_register_cluster", params, name))
+                after = {key: value for key, value in params.items() if key != "name"}
+                self._cluster_changes.append(self._change("cluster", name, "register", None, {"state": "present", **after}))
+                self.planned.append({"method": "bdev_rbd_register_cluster", "params": params})
+                continue
+            for option, param in (("user", "user_id"), ("config_file",) * 2, ("key_file",) * 2, ("config_param",) * 2):
+                if param not in params or params[param] == existing[name][option]:
+                    continue
+                if option == "config_param":  # it may hold somebody's secret
+                    there = existing[name][option] or {}
+                    keys = sorted(key for key in set(there) | set(params[param]) if there.get(key) != params[param].get(key))
+                    detail = f"they differ in {', '.join(keys)}"
+                else:
+                    detail = f"{existing[name][option]!r}, wanted {params[param]!r}"
+                raise HopError(
+                    f"the cluster is registered with another {option} ({detail})",
+                    obj=name,
+                    hop="bdev",
+                    remedy="register it under another name; a cluster in use cannot be changed or unregistered",
+                )
+        return sorted(set(existing) | seen)
+
+    def _change(self, kind: str, name: str, action: str, before: dict[str, t.Any] | None, after: dict[str, t.Any] | None) -> Change:
+        return self.changes.add(kind, name, action, before, after, _not_applied)
+
+    @staticmethod
+    def _find(item: WantedBdev, by_name: dict[str, dict[str, t.Any]], by_image: dict[ImageSpec, dict[str, t.Any]]) -> None:
+        found = by_name.get(item.name) if item.name else None
+        if found is None and item.spec is not None:
+            found = by_image.get(item.spec)
+            if found is not None and item.name:
+                if item.state == "absent":
+                    found = None  # a bdev of another name is not the one that is to go
+                else:
+                    item.message = f"the image is exported by the existing bdev {found['name']}, which is used as it is"
+        if found is None:
+            return
+        if found["product"] != RBD_PRODUCT:
+            raise HopError(
+                f"the bdev {found['name']} is not an RBD bdev but a {found['product']}",
+                obj=found["name"],
+                hop="bdev",
+                remedy="choose another name",
+            )
+        if item.spec is not None:
+            there = ImageSpec(found["pool"], found["rados_namespace"] or "", found["image"])
+            if there != item.spec:
+                raise HopError(
+                    f"the bdev {found['name']} holds the image {there}, not {item.spec}",
+                    obj=found["name"],
+                    hop="bdev",
+                    remedy="choose another name, or remove that bdev first (state=absent) when nothing uses it",
+                )
+        else:
+            item.spec = ImageSpec(found["pool"], found["rados_namespace"] or "", found["image"])
+        item.found = found
+        item.before_bytes = item.size_bytes = found["size_bytes"]
+        if item.uuid is not None and item.state != "absent" and found["uuid"] != item.uuid:
+            raise HopError(
+                f"the bdev {found['name']} has the uuid {found['uuid']}, not {item.uuid}",
+                obj=found["name"],
+                hop="bdev",
+                cause="hosts identify the volume by it, and SPDK cannot change it",
+                remedy="ask for the uuid it has, or remove the bdev first (state=absent) when nothing uses it",
+            )
+
+    def _plan_absent(self, item: WantedBdev) -> None:
+        found = item.found
+        if found is None:
+            item.message = "no such bdev"
+            return
+        if found["claimed"] and not item.wish.get("force"):
+            raise HopError(
+                f"the bdev {found['name']} is in use as a namespace; deleting it would take the disk from connected hosts",
+                obj=found["name"],
+                hop="bdev",
+                call="bdev_rbd_delete",
+                remedy="remove its namespace first (nvmeof.spdk.nvmf_subsystem), or set force",
+            )
+        item.action, item.changed = "deleted", True
+        item.size_bytes = None
+        before = {"state": "present", "pool": found["pool"], "image": found["image"], "size_bytes": found["size_bytes"]}
+        item.changes.append(self._change("bdev", found["name"], "delete", before, None))
+        self.planned.append({"method": "bdev_rbd_delete", "params": {"name": found["name"]}})
+
+    def _create_params(self, item: WantedBdev) -> dict[str, t.Any]:
+        assert item.spec is not None
+        params: dict[str, t.Any] = {
+            "name": item.name,
+            "pool_name": item.spec.pool,
+            "rbd_name": item.spec.image,
+            "block_size": item.wish.get("block_size") or 512,
+        }
+        if item.spec.namespace:
+            params["namespace_name"] = item.spec.namespace
+        if item.cluster is not None:
+            params["cluster_name"] = item.cluster
+        if item.uuid is not None:
+            params["uuid"] = item.uuid
+        if item.wish.get("read_only"):
+            params["read_only"] = True  # never dropped for an older release: that would make the export writable
+        return params
+
+    def _plan_create(self, item: WantedBdev, registered: list[str], clusters: t.Sequence[t.Mapping[str, t.Any]]) -> None:
+        if item.state == "grown":
+            raise HopError(
+                "there is no such bdev to grow", obj=item.name or str(item.spec), hop="bdev", remedy="create it with state=present, or correct the name"
+            )
+        assert item.spec is not None
+        item.cluster = self._cluster_of(item, registered, clusters)
+        self.target.check_call("bdev_rbd_create", {**self._create_params(item), "uuid": None}, item.name, "bdev")
+        if item.uuid is not None or self.target.table.has("bdev_rbd_create", "uuid"):
+            if item.uuid is None:
+                item.uuid = str(uuid_module.uuid5(uuid_module.UUID(self.ceph().fsid()), f"{item.spec.pool}/{item.spec.namespace}/{item.spec.image}"))
+            self.target.check_call("bdev_rbd_create", self._create_params(item), item.name, "bdev")
+        if item.wanted is not None:
+            self._look(item)
+            assert item.image_bytes is not None
+            self._refuse_larger(item, item.image_bytes)
+            item.grow_image = item.wanted > item.image_bytes
+        after: dict[str, t.Any] = {"state": "present", **{k: v for k, v in self._create_params(item).items() if k != "name"}}
+        if item.grow_image:
+            self._grow_change(item)
+        predicted = item.wanted if item.grow_image else item.image_bytes
+        if predicted is not None:
+            after["size_bytes"] = predicted
+        item.image_bytes = predicted
+        item.size_bytes = predicted
+        item.action, item.changed = "created", True
+        item.changes.append(self._change("bdev", item.name, "create", None, after))
+        self.planned.append({"method": "bdev_rbd_create", "params": self._create_params(item)})
+
+    def _cluster_of(self, item: WantedBdev, registered: list[str], clusters: t.Sequence[t.Mapping[str, t.Any]]) -> str | None:
+        wanted = item.wish.get("cluster")
+        if not self.target.table.has("bdev_rbd_create", "cluster_name"):
+            if wanted:
+                self.target.check_call("bdev_rbd_create", {"cluster_name": wanted}, item.name, "bdev")
+            return None
+        if wanted is None:
+            if len(clusters) == 1:
+                return clusters[0]["name"]
+            if len(registered) == 1:
+                return registered[0]
+            raise HopError(
+                "it is not clear through which registered cluster the image is to be opened",
+                obj=item.name,
+                hop="bdev",
+                cause="registered are " + (", ".join(registered) or "none"),
+                remedy="name one in the option cluster (and register it with the option clusters); without one each bdev costs its own 16 threads",
+            )
+        if wanted not in registered:
+            raise HopError(
+                f"no cluster {wanted} is registered at the target",
+                obj=item.name,
+                hop="bdev",
+                cause="registered are " + (", ".join(registered) or "none"),
+                remedy="register it with the option clusters",
+            )
+        return wanted
+
+    def _look(self, item: WantedBdev) -> None:
+        """Read the image's true size; an image that cannot be read stops everything (fail closed)."""
+        assert item.spec is not None
+        item.image = self.ceph().state(item.spec)
+        item.before_image_bytes = item.image_bytes = item.image.size_bytes
+
+    @staticmethod
+    def _refuse_larger(item: WantedBdev, image: int) -> None:
+        assert item.wanted is not None
+        if image > item.wanted and item.exact:
+            raise HopError(
+                f"the image has {human(image)} ({image} bytes), more than exactly {human(item.wanted)} ({item.wanted} bytes)",
+                obj=str(item.spec),
+                hop="image",
+                remedy="a volume never shrinks; ask for the present size, or leave exact out",
+            )
+        if image > item.wanted:
+            item.message = f"the image is larger than asked for ({human(image)}); nothing shrinks"
+
+    def _plan_existing(self, item: WantedBdev) -> None:
+        found = item.found
+        assert found is not None and item.spec is not None
+        if item.state == "present":
+            self._compare(item, found)
+        if item.wanted is None:
+            return
+        self._look(item)
+        image, bdev = item.image_bytes, found["size_bytes"]
+        assert image is not None
+        if image < bdev:
+            raise HopError(
+                f"CRITICAL: the image has {image} bytes, but the bdev {found['name']} still shows {bdev}; it was made smaller behind the target's back",
+                obj=found["name"],
+                hop="image",
+                cause="I/O beyond the image's end fails",
+                remedy="nothing was done; find out who shrank the image, and restore what was cut off before growing it again",
+            )
+        self._refuse_larger(item, image)
+        item.grow_image = item.wanted > image
+        if item.grow_image and found["read_only"]:
+            item.message = "the bdev is read-only; its image grows"
+        if item.grow_image:
+            self._grow_change(item)
+            item.image_bytes = item.wanted
+        if bdev < item.wanted:
+            if not self.target.table.is_so("follows_image"):
+                self.target.check_call("bdev_rbd_resize", {"name": found["name"], "new_size": item.wanted // MIB}, found["name"], "bdev")
+                if image > item.wanted:
+                    raise self._needs_exact(item, image)
+                self.planned.append({"method": "bdev_rbd_resize", "params": {"name": found["name"], "new_size": item.wanted // MIB}})
+            item.action, item.changed = "grown", True
+            item.changes.append(self._change("bdev", found["name"], "grow", {"size_bytes": bdev}, {"size_bytes": item.image_bytes}))
+            item.size_bytes = item.image_bytes
+
+    def _needs_exact(self, item: WantedBdev, image: int) -> HopError:
+        assert item.wanted is not None
+        name = item.found["name"] if item.found else item.name
+        if image % MIB:
+            remedy = f"ask for a size of {image // MIB + 1}M or more; the image is no whole number of MiB"
+        else:
+            remedy = f"ask for the image's size ({image // MIB}M): a target is only told a size that the image has exactly"
+        return HopError(
+            f"the bdev {name} shows less than {human(item.wanted)} and its image has {image} bytes, which is not the wanted size",
+            obj=name,
+            hop="bdev",
+            call="bdev_rbd_resize",
+            cause=f"SPDK {self.target.table.name} was not moved by the image"
+            if self.target.table.is_so("follows_image")
+            else f"SPDK {self.target.table.name} does not follow its images, and bdev_rbd_resize to any other size would cut the image",
+            remedy=remedy,
+        )
+
+    def _grow_change(self, item: WantedBdev) -> None:
+        item.changed = True
+        item.changes.append(self._change("image", str(item.spec), "grow", {"size_bytes": item.before_image_bytes}, {"size_bytes": item.wanted}))
+
+    def _compare(self, item: WantedBdev, found: dict[str, t.Any]) -> None:
+        """Immutable attributes that differ are an error: re-creating would take the disk from hosts."""
+        differs = []
+        block_size = item.wish.get("block_size")
+        if block_size is not None and block_size != found["block_size"]:
+            differs.append(f"block_size is {found['block_size']}, not {block_size}")
+        read_only = item.wish.get("read_only")
+        if read_only is not None and found["read_only"] is not None and bool(read_only) != found["read_only"]:
+            differs.append(f"read_only is {found['read_only']}, not {bool(read_only)}")
+        if differs:
+            raise HopError(
+                f"the bdev {found['name']} exists, and " + " and ".join(differs),
+                obj=found["name"],
+                hop="bdev",
+                cause="SPDK cannot change it in a bdev",
+                remedy="ask for what it has, or remove the bdev first (state=absent) when nothing uses it",
+            )
+
+    # -- carry out ---------------------------------------------------------------------------------------------
+
+    def apply(self, items: list[WantedBdev]) -> None:
+        """Clusters, deletions, images, creations, then the wait until every bdev shows its size; the first error ends it.
+
+        Deletions come before growth: up to 26.05 a target can crash when a bdev is deleted while the news of a new
+        image size is under way.
+        """
+        for call, change in zip(self._register, self._cluster_changes):
+            self._registered(call)
+            change.done = True
+        self._phase([item for item in items if item.action == "deleted"], "delete")
+        for item in items:
+            if item.grow_image:
+                assert item.spec is not None and item.wanted is not None
+                item.before_image_bytes, item.image_bytes = self.ceph().grow(item.spec, item.wanted, item.exact)
+                for change in item.changes:
+                    change.done = change.done or change.kind == "image"
+        self._phase([item for item in items if item.action == "created"], "create")
+        self._wait([item for item in items if item.action in ("created", "grown") and item.wanted is not None])
+
+    def _registered(self, call: tuple[str, dict[str, t.Any], str]) -> None:
+        try:
+            outcome = self.target.change([call], "bdev")[0]
+        except TimedOut:
+            if call[2] not in [entry["name"] for entry in self.target.clusters()]:
+                raise
+            return
+        if isinstance(outcome, HopError):
+            raise outcome
+
+    def _phase(self, items: list[WantedBdev], verb: str) -> None:
+        """Create or delete ``items`` in one pipelined round and read back."""
+        if not items:
+            return
+        creating = verb == "create"
+        names = [item.name if creating else (item.found or {})["name"] for item in items]
+        if creating:
+            calls = [("bdev_rbd_create", self._create_params(item), item.name) for item in items]
+        else:
+            calls = [("bdev_rbd_delete", {"name": name}, name) for name in names]
+        late: TimedOut | None = None
+        outcomes: list[t.Any] = [None] * len(items)
+        try:
+            outcomes = self.target.change(calls, "bdev")
+        except TimedOut as error:
+            late = error  # some may have happened: what is there decides
+        there = {bdev["name"]: bdev for bdev in self.target.bdevs()}
+        failure: HopError | None = None
+        for item, name, outcome in zip(items, names, outcomes):
+            bdev = there.get(name)
+            fine = (bdev is not None and bdev["size_bytes"] > 0) if creating else bdev is None
+            if isinstance(outcome, HopError):
+                failure = failure or outcome
+            elif fine:
+                for change in item.changes:
+                    change.done = True
+                if creating and bdev is not None:
+                    item.size_bytes, item.uuid = bdev["size_bytes"], bdev["uuid"]
+            elif late is not None:
+                failure = failure or late
+            elif creating and bdev is not None:
+                failure = failure or HopError(
+                    "the new bdev has 0 blocks",
+                    obj=name,
+                    hop="bdev",
+                    call="bdev_rbd_create",
+                    cause=f"SPDK {self.target.table.name} says success for an image it cannot open"
+                    if self.target.table.is_so("creates_empty_bdev")
+                    else "the image is empty",
+                    remedy="check pool, image and the cluster's user; remove the bdev (state=absent) before trying again",
+                )
+            else:
+                failure = failure or HopError(
+                    f"the target said it did {verb} the bdev, but reading back shows otherwise",
+                    obj=name,
+                    hop="bdev",
+                    call=f"bdev_rbd_{verb}",
+                    remedy="look at the target's log",
+                )
+        if failure is not None:
+            raise failure
+
+    def _wait(self, items: list[WantedBdev]) -> None:
+        """Poll until each bdev shows at least its wanted size, nudging once where the watch did not work."""
+        lagging = {(item.found or {"name": item.name})["name"]: item for item in items}
+        started = time.monotonic()
+        deadline = started + self.wait_timeout
+        grace = self.grace if self.target.table.is_so("follows_image") else 0.0
+        nudged: set[str] = set()
+        while True:
+            if len(lagging) > MANY:
+                found = {bdev["name"]: bdev for bdev in self.target.bdevs()}
+            else:
+                found = self.target.bdevs_by_name(list(lagging))
+            for name, item in list(lagging.items()):
+                bdev = found.get(name)
+                if bdev is None:
+                    raise HopError("the bdev vanished while it was to grow", obj=name, hop="bdev", remedy="look at the target's log")
+                item.size_bytes = bdev["size_bytes"]
+                if bdev["size_bytes"] >= (item.wanted or 0):
+                    for change in item.changes:
+                        change.done = True
+                    del lagging[name]
+            if not lagging:
+                return
+            now = time.monotonic()
+            if now - started >= grace:
+                for name, item in lagging.items():
+                    if name not in nudged:
+                        nudged.add(name)
+                        self._nudge(name, item)
+            if now >= deadline:
+                name, item = next(iter(lagging.items()))
+                item.satisfied = False
+                raise HopError(
+                    f"the bdev {name} shows {item.size_bytes} bytes, not {item.wanted}, {self.wait_timeout:g} s after its image grew",
+                    obj=name,
+                    hop="bdev",
+                    call="bdev_get_bdevs",
+                    remedy="look at the target's log (its watch of the image may be lost, its Ceph client blocklisted), then run again; no host was touched",
+                )
+            time.sleep(POLL)
+
+    def _nudge(self, name: str, item: WantedBdev) -> None:
+        """Send bdev_rbd_resize, if and only if the image read now has exactly the wanted size and the bdev read now is smaller."""
+        assert item.spec is not None and item.wanted is not None
+        image = self.ceph().size(item.spec)
+        item.image_bytes = image
+        bdev = self.target.bdevs_by_name([name]).get(name)
+        if bdev is None or bdev["size_bytes"] >= item.wanted:
+            return
+        if image != item.wanted or item.wanted % MIB:
+            raise self._needs_exact(item, image)
+        try:
+            outcome = self.target.change([("bdev_rbd_resize", {"name": name, "new_size": item.wanted // MIB}, name)], "bdev")[0]
+        except TimedOut:
+            return  # it may still happen: the polling looks, nothing is repeated
+        if isinstance(outcome, HopError):
+            raise outcome
+
+    def read_back(self, items: list[WantedBdev]) -> None:
+        """Final sizes as they are now: one call for all bdevs, and the images that were looked at."""
+        there = {bdev["name"]: bdev for bdev in self.target.bdevs()}
+        for item in items:
+            name = item.found["name"] if item.found else item.name
+            bdev = there.get(name)
+            item.size_bytes = None if bdev is None else bdev["size_bytes"]
+            if item.grow_image and item.spec is not None:
+                item.image_bytes = self.ceph().size(item.spec)
+            if item.wanted is not None:
+                item.satisfied = bdev is not None and bdev["size_bytes"] >= item.wanted and (item.image_bytes or 0) >= item.wanted
+            if item.found is None and bdev is not None:
+                item.found = bdev
+
+    def after_failure(self, items: list[WantedBdev]) -> None:
+        """Let the results say what is, not what was planned; a target that no longer answers leaves sizes unknown (None)."""
+        there: dict[str, dict[str, t.Any]] = {}
+        try:
+            there = {bdev["name"]: bdev for bdev in self.target.bdevs()}
+        except HopError:
+            pass  # the first failure is the one to report
+        for item in items:
+            item.changed = any(change.done for change in item.changes)
+            if not any(change.done and change.kind == "bdev" for change in item.changes):
+                item.action = "none"
+            if not any(change.done and change.kind == "image" for change in item.changes):
+                item.image_bytes = item.before_image_bytes
+            bdev = there.get(item.bdev_name)
+            item.size_bytes = None if bdev is None else bdev["size_bytes"]
+            if item.wanted is not None:
+                item.satisfied = min(item.size_bytes or 0, item.image_bytes or 0) >= item.wanted

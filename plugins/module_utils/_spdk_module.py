@@ -1,0 +1,97 @@
+# Copyright (c) 2026, nvmeof.spdk contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+"""What the SPDK and Ceph modules share: option groups, the Ceph connection on demand, and how they fail."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.respawn import has_respawned, probe_interpreters_for_module, respawn_module
+from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import (
+    HAS_BINDINGS,
+    INTERPRETERS,
+    TIMEOUT,
+    Ceph,
+    CephError,
+    CephOptions,
+    open_ceph,
+)
+
+#: Options of the documentation fragment ``_spdk``.
+SPDK_OPTIONS: dict[str, t.Any] = {
+    "socket": {"type": "path", "default": "/var/tmp/spdk.sock"},
+    "timeout": {"type": "int", "default": 60},
+}
+#: Options of the documentation fragment ``_ceph``.
+CEPH_OPTIONS: dict[str, t.Any] = {
+    "ceph_conf": {"type": "path", "default": "/etc/ceph/ceph.conf"},
+    "ceph_user": {"type": "str", "default": "admin"},
+    "ceph_keyring": {"type": "path", "no_log": False},
+}
+
+
+def use_python_with_rbd() -> None:
+    """Start the module again under the system's python if only that has python3-rbd; else go on (the rbd program may do)."""
+    if HAS_BINDINGS or has_respawned():
+        return
+    interpreter = probe_interpreters_for_module(INTERPRETERS, "rbd")
+    if interpreter is not None:
+        respawn_module(interpreter)
+
+
+class CephDoor:
+    """The Ceph connection of a module call, opened when it is first needed; a failure is remembered and raised again."""
+
+    def __init__(self, module: AnsibleModule, timeout: int = TIMEOUT) -> None:
+        self._module = module
+        self._options = CephOptions(conf=module.params["ceph_conf"], user=module.params["ceph_user"], keyring=module.params["ceph_keyring"], timeout=timeout)
+        self._ceph: Ceph | None = None
+        self._error: HopError | None = None
+
+    def __call__(self) -> Ceph:
+        if self._error is not None:
+            raise self._error
+        if self._ceph is None:
+            try:
+                self._ceph = open_ceph(self._options, self._module.run_command)
+            except HopError as error:
+                self._error = error
+                raise
+        return self._ceph
+
+    @property
+    def opened(self) -> bool:
+        return self._ceph is not None
+
+    def close(self) -> None:
+        if self._ceph is not None:
+            try:
+                self._ceph.close()
+            except CephError:
+                pass  # the results are complete; the process ends next
+            self._ceph = None
+
+
+def check_timeout(module: AnsibleModule, *names: str) -> None:
+    """Fail for time-outs that cannot be meant."""
+    for name in names:
+        if module.params[name] < 1:
+            module.fail_json(msg=f"{name} must be at least 1 second, not {module.params[name]}")
+
+
+def fail(module: AnsibleModule, error: HopError, **results: t.Any) -> t.NoReturn:
+    """End the module with one sentence and the parts of the error."""
+    module.fail_json(msg=str(error), error=error.as_dict(), **results)
+    raise AssertionError  # fail_json does not return
+
+
+def one_or_many(module: AnsibleModule, plural: str, names: t.Sequence[str]) -> list[dict[str, t.Any]]:
+    """The list option ``plural``, or the one object given by the options ``names``; an empty list if neither is given."""
+    if module.params[plural] is not None:
+        return [dict(entry) for entry in module.params[plural]]
+    return [{name: module.params[name] for name in names}]

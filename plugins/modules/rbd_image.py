@@ -1,0 +1,255 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026, nvmeof.spdk contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: rbd_image
+short_description: Create and grow RBD images
+version_added: 0.1.0
+description:
+  - Creates Ceph RBD images and lets them grow, on any Ceph client. An image is never made smaller and never removed.
+author:
+  - nvmeof.spdk contributors (@nvmeof-spdk)
+extends_documentation_fragment:
+  - nvmeof.spdk._ceph
+attributes:
+  check_mode:
+    support: full
+    description: Reads the images and changes nothing.
+  diff_mode:
+    support: full
+    description: Shows the sizes before and after.
+  idempotent:
+    support: full
+    description: The images' own sizes decide.
+  platform:
+    support: full
+    platforms: linux
+    description: Any client of the Ceph cluster.
+options:
+  pool:
+    description: Pool of the image.
+    type: str
+  rados_namespace:
+    description: RADOS namespace of the image.
+    type: str
+  image:
+    description: Name of the image.
+    type: str
+  size:
+    description: The size the image is to have at least, such as V(800G); a whole number of MiB.
+    type: str
+  exact:
+    description: Whether an image larger than O(size) is an error.
+    type: bool
+    default: false
+  state:
+    description:
+      - V(present) creates the image if it is missing and grows it if O(size) is given.
+      - V(grown) needs an existing image and O(size).
+    type: str
+    choices: [present, grown]
+    default: present
+  images:
+    description: Many images in one call, each with the options above.
+    type: list
+    elements: dict
+    suboptions:
+      pool:
+        description: See O(pool).
+        type: str
+        required: true
+      rados_namespace:
+        description: See O(rados_namespace).
+        type: str
+      image:
+        description: See O(image).
+        type: str
+        required: true
+      size:
+        description: See O(size).
+        type: str
+      exact:
+        description: See O(exact).
+        type: bool
+        default: false
+      state:
+        description: See O(state).
+        type: str
+        choices: [present, grown]
+        default: present
+seealso:
+  - module: nvmeof.spdk.rbd_image_info
+  - module: nvmeof.spdk.spdk_rbd_bdev
+"""
+
+EXAMPLES = r"""
+- name: An image of 100 GiB
+  nvmeof.spdk.rbd_image:
+    pool: volumes
+    image: vol-1
+    size: 100G
+
+- name: Let two images grow
+  nvmeof.spdk.rbd_image:
+    images:
+      - pool: volumes
+        image: vol-1
+        size: 200G
+        state: grown
+      - pool: volumes
+        image: vol-2
+        size: 1T
+        state: grown
+"""
+
+RETURN = r"""
+images:
+  description: The images in the order of the call.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    pool:
+      description: Pool of the image.
+      type: str
+      sample: volumes
+    rados_namespace:
+      description: RADOS namespace of the image, or V(null).
+      type: str
+      sample: null
+    image:
+      description: Name of the image.
+      type: str
+      sample: vol-1
+    before_bytes:
+      description: Size before; V(null) if it did not exist.
+      type: int
+      sample: 107374182400
+    size_bytes:
+      description: Size as read back; in check mode as it would be.
+      type: int
+      sample: 214748364800
+    action:
+      description: V(none), V(created) or V(grown).
+      type: str
+      sample: grown
+    changed:
+      description: Whether this image was, or in check mode would be, changed.
+      type: bool
+      sample: true
+pools:
+  description: What the pools of these images can still take.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    pool:
+      description: Name of the pool.
+      type: str
+      sample: volumes
+    free_bytes:
+      description: C(MAX AVAIL) of C(ceph df); V(null) if this client may not ask.
+      type: int
+      sample: 5368709120000
+changes:
+  description: What was, or in check mode would be, changed.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    kind:
+      description: Always V(image).
+      type: str
+      sample: image
+    name:
+      description: The image.
+      type: str
+      sample: volumes/vol-1
+    action:
+      description: V(create) or V(grow).
+      type: str
+      sample: grow
+    before:
+      description: What it had, or V(null).
+      type: dict
+      sample: {"size_bytes": 107374182400}
+    after:
+      description: What it has.
+      type: dict
+      sample: {"size_bytes": 214748364800}
+error:
+  description: The parts of a failure.
+  returned: failure
+  type: dict
+  sample:
+    object: volumes/vol-1
+    hop: image
+    call: librbd open
+    cause: "[errno 2] RBD image not found (error opening image b'vol-1' at snapshot None)"
+    remedy: create it (nvmeof.spdk.rbd_image with state=present), or correct pool, rados_namespace and image
+    message: the image volumes/vol-1 does not exist
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_images import image_result, plan_images, pool_facts, wanted_images
+from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Changes
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import CEPH_OPTIONS, CephDoor, fail, one_or_many, use_python_with_rbd
+
+
+def image_options(required: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The options of one image, at the top and in the list alike."""
+    return {
+        "pool": {"type": "str", **required},
+        "rados_namespace": {"type": "str"},
+        "image": {"type": "str", **required},
+        "size": {"type": "str"},
+        "exact": {"type": "bool", "default": False},
+        "state": {"type": "str", "choices": ["present", "grown"], "default": "present"},
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **CEPH_OPTIONS,
+            **image_options({}),
+            "images": {"type": "list", "elements": "dict", "options": image_options({"required": True})},
+        },
+        mutually_exclusive=[("images", name) for name in ("pool", "image", "rados_namespace", "size")],
+        required_one_of=[("images", "image")],
+        required_together=[("pool", "image")],
+        supports_check_mode=True,
+    )
+    use_python_with_rbd()
+    ceph = CephDoor(module)
+    changes, wanted, pools = Changes(), [], []
+    try:
+        wanted = wanted_images(one_or_many(module, "images", list(image_options({}))))
+        if wanted:
+            changes = plan_images(ceph(), wanted)
+            changes.apply(module.check_mode)
+            pools = pool_facts(ceph(), [item.spec for item in wanted])
+    except HopError as error:
+        done = [change.summary() for change in changes.items if change.done]
+        fail(module, error, changed=changes.applied, images=[image_result(item) for item in wanted], changes=done)
+    finally:
+        ceph.close()
+    module.exit_json(
+        changed=changes.changed,
+        images=[image_result(item) for item in wanted],
+        pools=pools,
+        changes=changes.summaries(),
+        diff=changes.diff(),
+    )
+
+
+if __name__ == "__main__":
+    main()

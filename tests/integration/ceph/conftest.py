@@ -1,0 +1,118 @@
+# Copyright (c) 2026, nvmeof.spdk contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real Ceph of one node for all tests here, and the SPDK simulator on it. Run with a python that sees Debian's python3-rbd."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from ceph_node import CephNode
+from module_runner import run_module
+
+TESTS = Path(__file__).resolve().parents[2]
+POOL = "pool-1"
+
+
+@pytest.fixture(scope="session")
+def ceph():
+    """The cluster, with a pool and the client ``spdk``."""
+    with tempfile.TemporaryDirectory(prefix="nvmeof-ceph-") as directory:
+        node = CephNode(Path(directory) / "ceph", address="127.0.0.31")
+        try:
+            node.start()
+            node.create_pool(POOL)
+            node.create_client("spdk", [POOL])
+            yield node
+        finally:
+            node.destroy()
+
+
+@pytest.fixture
+def reach(ceph):
+    """Options with which a module reaches the cluster."""
+    return {"ceph_conf": str(ceph.conf), "ceph_keyring": str(ceph.keyring)}
+
+
+@pytest.fixture
+def new_image(ceph):
+    """Make images with exact sizes; they are removed at the end."""
+    made = []
+
+    def make(size, pool=POOL):
+        name = f"image-{os.getpid()}-{time.monotonic_ns()}"
+        ceph.rbd("create", "--no-progress", "--size", f"{size}B", f"{pool}/{name}")
+        made.append(f"{pool}/{name}")
+        return name
+
+    yield make
+    for name in made:
+        ceph.rbd("rm", "--no-progress", name)
+
+
+class Simulator:
+    """The SPDK simulator as a process, with its socket for trouble."""
+
+    def __init__(self, directory, ceph):
+        self.socket = str(directory / "spdk.sock")
+        self._control = str(directory / "control.sock")
+        self._log = (directory / "log").open("wb")
+        environment = {**os.environ, "SPDK_SIM_CONTROL": self._control, "SPDK_SIM_EXPORT": "none"}
+        command = [str(TESTS / "lab" / "simulator" / "spdk_tgt"), "-r", self.socket]
+        self.process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT, env=environment)
+        deadline = time.monotonic() + 30
+        while not os.path.exists(self.socket):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the simulator did not start: {(directory / 'log').read_text()}")
+            time.sleep(0.05)
+        self._directory = directory
+        self.cluster = {"name": "c0", "config_file": str(ceph.conf), "key_file": str(ceph.keyring)}
+
+    def trouble(self, **switches):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+            path = str(self._directory / f"client-{time.monotonic_ns()}")
+            client.bind(path)
+            client.settimeout(10)
+            client.sendto(json.dumps(switches).encode(), self._control)
+            answer = client.recv(65536)
+            os.unlink(path)
+        return json.loads(answer)
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(20)
+        self._log.close()
+
+
+@pytest.fixture
+def simulator(tmp_path, ceph):
+    running = Simulator(tmp_path, ceph)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def bdev(simulator, reach):
+    """Run spdk_rbd_bdev against the simulator."""
+
+    def run(check=False, **params):
+        return run_module("spdk_rbd_bdev", {"socket": simulator.socket, **reach, **params}, check=check, diff=True)
+
+    return run

@@ -1,0 +1,216 @@
+# Copyright (c) 2026, nvmeof.spdk contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The image of the lab's machines: a squashfs root, a kernel and an initramfs, made once and kept in the cache.
+
+Packages come from the outer machine's own apt sources, whose files are given to mmdebstrap as they are; no host name is written here.
+"""
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from pathlib import Path
+from typing import Iterable
+
+HERE = Path(__file__).resolve().parent
+PARTS = HERE / "image"
+INITRD_MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_rng", "squashfs", "overlay", "ext4", "crc32c_generic")
+KERNEL = "linux-image-cloud-amd64"
+
+
+class ImageError(Exception):
+    """The image cannot be made; the text says which step failed and why."""
+
+
+def _words(name: str) -> list[str]:
+    """The words of a list file in image/, without comments."""
+    lines = (PARTS / name).read_text().splitlines()
+    return [word for line in lines if not line.startswith("#") for word in line.split()]
+
+
+def _codename() -> str:
+    """The outer machine's Debian release; the machines are of the same one."""
+    for line in Path("/etc/os-release").read_text().splitlines():
+        if line.startswith("VERSION_CODENAME="):
+            return line.partition("=")[2].strip('"')
+    raise ImageError("/etc/os-release names no VERSION_CODENAME: the lab needs Debian")
+
+
+def _apt_sources() -> list[str]:
+    """The outer machine's apt source files."""
+    candidates = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*.list")), *sorted(Path("/etc/apt/sources.list.d").glob("*.sources"))]
+    found = [str(path) for path in candidates if path.is_file() and path.stat().st_size]
+    if not found:
+        raise ImageError("no apt source file in /etc/apt: the image's packages come from the outer machine's sources")
+    return found
+
+
+def key() -> str:
+    """Names the image: a hash of the release and of everything in image/ and in this file."""
+    digest = hashlib.sha256(_codename().encode())
+    for path in [Path(__file__), *sorted(PARTS.iterdir())]:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _run(argv: list[str], log: Path, **more) -> None:
+    """Run one step, its output going to the log; the last lines of it are in the error."""
+    with open(log, "a") as out:
+        out.write(f"+ {' '.join(argv)}\n")
+        out.flush()
+        done = subprocess.run(argv, stdout=out, stderr=out, stdin=subprocess.DEVNULL, **more)
+    if done.returncode:
+        tail = " | ".join(log.read_text(errors="replace").splitlines()[-5:])
+        raise ImageError(f"{argv[0]} failed with exit code {done.returncode}: {tail} (whole output: {log})")
+
+
+def _root(target: Path, log: Path) -> None:
+    """Unpack and configure the packages. Essential packages only, no apt: 25 % less to unpack, and roles install nothing in a lab machine."""
+    options = ["APT::Install-Recommends \"false\"", "Acquire::Languages \"none\""]
+    for name in ("Acquire::http::Proxy", "Acquire::https::Proxy"):
+        value = subprocess.run(["apt-config", "shell", "v", name], text=True, capture_output=True, check=False).stdout.strip()
+        if value.startswith("v='") and len(value) > 4:
+            options.append(f'{name} "{value[3:-1]}"')
+    argv = ["mmdebstrap", "--mode=root", "--variant=essential", "--include=" + ",".join(_words("packages"))]
+    argv += [f"--aptopt={option}" for option in options]
+    argv += [f"--dpkgopt=path-exclude={path}" for path in ("/usr/share/man/*", "/usr/share/locale/*", "/usr/share/doc/*", "/usr/share/info/*")]
+    argv += ["--dpkgopt=force-unsafe-io", _codename(), str(target), *_apt_sources()]
+    _run(argv, log)
+
+
+def _kernel(target: Path, log: Path) -> None:
+    """Fetch and unpack the newest cloud kernel of the release (it is never installed: no initramfs tool, no boot loader)."""
+    shown = subprocess.run(["apt-cache", "depends", "--no-recommends", "--no-suggests", KERNEL], text=True, capture_output=True, check=False).stdout
+    names = [line.split()[-1] for line in shown.splitlines() if line.strip().startswith("Depends: linux-image-")]
+    if not names:
+        raise ImageError(f"apt knows no {KERNEL}: run apt-get update")
+    target.mkdir()
+    # apt's own user may not write here; it says so and downloads as root
+    _run(["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", names[0]], log, cwd=target)
+    for deb in target.glob("*.deb"):
+        _run(["dpkg-deb", "-x", str(deb), str(target)], log)
+        deb.unlink()
+
+
+def _modules(kernel: Path, target: Path, wanted: Iterable[str], log: Path) -> None:
+    """Copy kernel modules and all they depend on. A module that this kernel does not have at all is an error."""
+    source = next((kernel / "lib/modules").iterdir())
+    if not (source / "modules.dep").exists():
+        _run(["depmod", "-b", str(kernel), source.name], log)
+
+    def plain(path: str) -> str:
+        return path.rsplit("/", 1)[-1].split(".ko")[0].replace("-", "_")
+
+    needs = {plain(line.partition(":")[0]): [line.partition(":")[0], *line.partition(":")[2].split()] for line in (source / "modules.dep").read_text().splitlines()}
+    builtin = {plain(line) for line in (source / "modules.builtin").read_text().splitlines()}
+    files: set[str] = set()
+    for name in wanted:
+        name = name.replace("-", "_")
+        if name in needs:
+            files.update(needs[name])
+        elif name not in builtin:
+            raise ImageError(f"kernel {source.name} has no module {name}")
+    destination = target / "lib/modules" / source.name
+    for file in files:
+        (destination / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / file, destination / file)
+    destination.mkdir(parents=True, exist_ok=True)
+    for file in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
+        shutil.copyfile(source / file, destination / file)
+    _run(["depmod", "-b", str(target), source.name], log)
+
+
+def _initrd(kernel: Path, work: Path, target: Path, log: Path) -> None:
+    """busybox, seven modules and image/initrd-init."""
+    for name in ("bin", "dev", "proc", "sys", "lower", "disk", "root"):
+        (work / name).mkdir(parents=True)
+    busybox = next((path for path in ("/bin/busybox", "/usr/bin/busybox") if os.path.exists(path)), None)
+    if not busybox:
+        raise ImageError("busybox-static is not installed: see tests/lab/requirements.apt")
+    shutil.copy(busybox, work / "bin/busybox")
+    (work / "bin/sh").symlink_to("busybox")
+    _modules(kernel, work, INITRD_MODULES, log)
+    shutil.copy(PARTS / "initrd-init", work / "init")
+    _run(["sh", "-c", 'cd "$1" && find . | cpio -o -H newc -R 0:0 --quiet | zstd -3 -q -f -o "$2"', "sh", str(work), str(target)], log)
+
+
+def build(cache: Path) -> Path:
+    """The image's directory (root.squashfs, vmlinuz, initrd.img), made now if the cache has none. Two builders take turns; a failed build leaves nothing but its log."""
+    cache.mkdir(parents=True, exist_ok=True)
+    done = cache / f"image-{key()}"
+    with open(cache / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (done / "root.squashfs").exists():
+            return done
+        for stale in cache.glob("building-*"):
+            remove_tree(stale)
+        log = cache / "image.log"
+        log.unlink(missing_ok=True)
+        work = Path(tempfile.mkdtemp(prefix="building-", dir=cache))
+        work.chmod(0o755)
+        try:
+            _build_in(work, log)
+            (work / "image").rename(done)
+            keep_newest(cache, "image-")
+        finally:
+            remove_tree(work)
+        return done
+
+
+def _build_in(work: Path, log: Path) -> None:
+    """All steps of a build below one directory; kernel and packages are fetched at the same time."""
+    failures: list[Exception] = []
+    image = work / "image"
+    image.mkdir()
+
+    def fetch_kernel() -> None:
+        try:
+            _kernel(work / "kernel", log.with_name("kernel.log"))
+        except Exception as error:  # handed to the main thread below
+            failures.append(error)
+
+    log.with_name("kernel.log").unlink(missing_ok=True)
+    thread = threading.Thread(target=fetch_kernel)
+    thread.start()
+    try:
+        _root(work / "root", log)
+    finally:
+        thread.join()
+    if failures:
+        raise failures[0]
+    root, kernel = work / "root", work / "kernel"
+    _run(["sh", str(PARTS / "machine-setup"), str(root)], log)
+    for unit in _words("masked-units"):
+        path = root / "etc/systemd/system" / unit
+        path.unlink(missing_ok=True)
+        path.symlink_to("/dev/null")
+    _modules(kernel, root, _words("modules"), log)
+    _run(["mksquashfs", str(root), str(image / "root.squashfs"), "-comp", "zstd", "-Xcompression-level", "3", "-noappend", "-quiet", "-no-progress"], log)
+    _initrd(kernel, work / "initrd", image / "initrd.img", log)
+    shutil.copyfile(next((kernel / "boot").glob("vmlinuz-*")), image / "vmlinuz")
+
+
+def keep_newest(cache: Path, prefix: str, count: int = 2) -> None:
+    """Remove all but the newest products of one kind. A lab that still runs from an older one keeps its open files."""
+    found = sorted((path for path in cache.glob(prefix + "*") if path.is_dir()), key=lambda path: path.stat().st_mtime)
+    for path in found[:-count]:
+        remove_tree(path)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory, unmounting first whatever a killed mmdebstrap left mounted below it."""
+    prefix = str(path.resolve()) + "/"
+    for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+        mounted = line.split()[1].replace("\\040", " ")
+        if mounted.startswith(prefix):
+            subprocess.run(["umount", "-l", mounted], check=False)
+    if any(line.split()[1].replace("\\040", " ").startswith(prefix) for line in Path("/proc/self/mounts").read_text().splitlines()):
+        raise ImageError(f"something is still mounted below {path}: unmount it by hand")
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(path)

@@ -1,0 +1,327 @@
+# Copyright (c) 2026, nvmeof.spdk contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Connecting and disconnecting on a made-up host."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pathlib
+import stat
+import subprocess
+import types
+import typing as t
+
+import pytest
+from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
+from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_connect import Connector
+from ansible_collections.nvmeof.spdk.tests.fixtures.sysfs.fake_host import HOST_UUID, HOSTNQN, MIB, NQN, UUID1, FakeHost
+
+PATH: dict[str, t.Any] = {
+    "nqn": NQN,
+    "transport": "tcp",
+    "traddr": "192.0.2.10",
+    "trsvcid": "4420",
+    "host_traddr": None,
+    "hostnqn": None,
+    "ctrl_loss_tmo": -1,
+    "reconnect_delay": 10,
+    "keep_alive_tmo": 5,
+    "fast_io_fail_tmo": None,
+    "nr_io_queues": None,
+}
+
+
+@pytest.fixture(name="host")
+def _host(tmp_path: pathlib.Path) -> FakeHost:
+    return FakeHost(tmp_path)
+
+
+def test_connect_writes_one_line_and_waits_until_live(host: FakeHost) -> None:
+    assert host.connector().connect(PATH) == "nvme0"
+    assert host.lines == [
+        f"nqn={NQN},transport=tcp,traddr=192.0.2.10,trsvcid=4420,hostnqn={HOSTNQN},hostid={HOST_UUID},ctrl_loss_tmo=-1,reconnect_delay=10,keep_alive_tmo=5"
+    ]
+    assert host.sysfs.controller("nvme0")["state"] == "live"
+
+
+def test_optional_parts_of_the_line(host: FakeHost) -> None:
+    line = host.connector().options({**PATH, "host_traddr": "192.0.2.20", "nr_io_queues": 2, "fast_io_fail_tmo": 30})
+    assert "host_traddr=192.0.2.20" in line
+    assert line.endswith("keep_alive_tmo=5,fast_io_fail_tmo=30,nr_io_queues=2")
+
+
+def test_another_hostnqn_gets_a_hostid_of_its_own(host: FakeHost) -> None:
+    connector = host.connector()
+    other = "nqn.2014-08.org.nvmexpress:uuid:0A1B2C3D-0000-4000-8000-00000000000A"
+    assert connector.identity({**PATH, "hostnqn": other}) == (other, "0a1b2c3d-0000-4000-8000-00000000000a")
+    named = [connector.identity({**PATH, "hostnqn": name})[1] for name in ("nqn.2026-01.test:a", "nqn.2026-01.test:b", "nqn.2026-01.test:a")]
+    assert named[0] == named[2] != named[1]
+    assert HOST_UUID not in named
+
+
+def test_no_hostnqn_is_an_error_with_a_remedy(host: FakeHost) -> None:
+    (host.root / "etc/hostnqn").unlink()
+    with pytest.raises(HopError) as caught:
+        host.connector().connect(PATH)
+    assert "uuidgen" in str(caught.value.remedy)
+    assert host.lines == []
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ECONNREFUSED, "nothing listens there"),
+        (errno.EIO, "no such NQN, or does not allow this host"),
+        (errno.EINVAL, "cntlid"),
+        (errno.ETIMEDOUT, "does not answer"),
+        (errno.EACCES, "permission denied"),
+        (errno.ENOMEM, "the kernel refused"),
+    ],
+)
+def test_what_the_kernel_refuses(host: FakeHost, number: int, words: str) -> None:
+    host.refuse = number
+    with pytest.raises(HopError) as caught:
+        host.connector().connect(PATH)
+    error = caught.value
+    assert words in error.message
+    assert (error.cause, error.obj) == (f"{os.strerror(number)} (errno {number})", f"{NQN} at tcp 192.0.2.10:4420")
+    assert error.remedy
+
+
+def test_refused_host_is_named(host: FakeHost) -> None:
+    host.refuse = errno.EIO
+    with pytest.raises(HopError) as caught:
+        host.connector().connect(PATH)
+    assert HOSTNQN in str(caught.value.remedy)
+
+
+def test_made_by_someone_else_meanwhile_is_fine(host: FakeHost) -> None:
+    host.controller("nvme4")
+    host.refuse = errno.EALREADY
+    assert host.connector().connect(PATH) == "nvme4"
+
+
+def test_already_but_nowhere_in_sysfs_is_an_error(host: FakeHost) -> None:
+    host.refuse = errno.EALREADY
+    with pytest.raises(HopError):
+        host.connector().connect(PATH)
+
+
+def test_never_live_is_an_error(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "at", lambda *_args: None)
+    with pytest.raises(HopError, match="nvme0 is connecting after 5 s, not live"):
+        host.connector().connect(PATH)
+
+
+def test_answer_without_an_instance(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "kernel_connect", lambda _line: "")
+    with pytest.raises(HopError, match="which controller it made"):
+        host.connector().connect(PATH)
+
+
+def test_namespaces_that_the_kernel_dropped(host: FakeHost) -> None:
+    host.controller("nvme0")
+    host.controller("nvme1", "192.0.2.11")
+    host.namespace("nvme0n1", 1, UUID1, 64 * MIB, ["nvme0"])
+    host.served["nvme1", 1] = 64 * MIB
+    assert [host.connector().dropped(name) for name in ("nvme0", "nvme1")] == [[], [1]]
+
+
+# -- the kernel module
+
+
+def loader(host: FakeHost, returncode: int, stderr: bytes = b"", appears: bool = False) -> tuple[Connector, list[list[str]]]:
+    calls: list[list[str]] = []
+
+    def run(command: list[str], **_kwargs: t.Any) -> types.SimpleNamespace:
+        calls.append(command)
+        if appears:
+            host.write("dev/nvme-fabrics", "")
+        return types.SimpleNamespace(returncode=returncode, stderr=stderr)
+
+    connector = host.connector()
+    connector.run = run
+    return connector, calls
+
+
+def test_module_is_loaded_only_when_missing(host: FakeHost) -> None:
+    connector, calls = loader(host, 0, appears=True)
+    connector.load(PATH)
+    assert calls == []
+    (host.root / "dev/nvme-fabrics").unlink()
+    connector.load(PATH)
+    assert calls == [["modprobe", "nvme-tcp"]]
+
+
+def test_module_that_is_not_there(host: FakeHost) -> None:
+    (host.root / "dev/nvme-fabrics").unlink()
+    connector, _calls = loader(host, 1, b"modprobe: FATAL: Module nvme-tcp not found in directory /lib/modules/6.1.0\n")
+    with pytest.raises(HopError) as caught:
+        connector.connect(PATH)
+    assert (caught.value.call, caught.value.cause) == ("modprobe nvme-tcp", "modprobe: FATAL: Module nvme-tcp not found in directory /lib/modules/6.1.0")
+
+
+def test_loaded_but_no_device(host: FakeHost) -> None:
+    (host.root / "dev/nvme-fabrics").unlink()
+    connector, _calls = loader(host, 0)
+    with pytest.raises(HopError, match="did not appear"):
+        connector.load(PATH)
+
+
+def test_no_modprobe_at_all(host: FakeHost) -> None:
+    (host.root / "dev/nvme-fabrics").unlink()
+    connector = host.connector()
+    connector.run = lambda *_args, **kwargs: subprocess.run(["/nonexistent/modprobe"], **kwargs)
+    with pytest.raises(HopError, match="No such file or directory"):
+        connector.load(PATH)
+
+
+def test_exchange_is_a_write_and_a_read(host: FakeHost) -> None:
+    connector = host.connector()
+    connector.fabrics = str(host.root / "dev/plain")
+    host.write("dev/plain", "")
+    assert Connector.exchange(connector, "nqn=x") == ""
+    assert host.read("dev/plain") == "nqn=x"
+
+
+# -- which path is which
+
+
+def test_find_compares_addresses_by_meaning(host: FakeHost) -> None:
+    host.controller("nvme0", address="traddr=2001:db8::10,trsvcid=4420")
+    host.controller("nvme1", address="traddr=2001:db8::10,trsvcid=4421")
+    host.controller("nvme2", nqn=NQN + "x", address="traddr=2001:db8::10,trsvcid=4420")
+    connector = host.connector()
+    assert [item["name"] for item in connector.find({**PATH, "traddr": "2001:0db8:0::0010"})] == ["nvme0"]
+    assert [item["name"] for item in connector.find({**PATH, "traddr": None})] == ["nvme0", "nvme1"]
+    assert connector.find({**PATH, "transport": "rdma", "traddr": "2001:db8::10"}) == []
+
+
+def test_find_takes_a_connecting_path_but_no_dying_one(host: FakeHost) -> None:
+    host.controller("nvme0", state="connecting", address="traddr=192.0.2.10,trsvcid=4420")
+    assert [item["name"] for item in host.connector().find(PATH)] == ["nvme0"]
+    host.write("sys/class/nvme/nvme0/state", "deleting\n")
+    assert host.connector().find(PATH) == []
+
+
+def test_host_address_counts_only_when_given(host: FakeHost) -> None:
+    host.controller("nvme0", address="traddr=192.0.2.10,trsvcid=4420,host_traddr=192.0.2.20,src_addr=192.0.2.20")
+    connector = host.connector()
+    assert len(connector.find(PATH)) == 1
+    assert len(connector.find({**PATH, "host_traddr": "192.0.2.20"})) == 1
+    assert connector.find({**PATH, "host_traddr": "192.0.2.21"}) == []
+
+
+# -- options of an existing path
+
+
+def test_no_drift(host: FakeHost) -> None:
+    host.controller("nvme0")
+    assert host.connector().drift(PATH, host.sysfs.controller("nvme0")) == ({}, [])
+
+
+def test_drift_that_can_be_set_live(host: FakeHost) -> None:
+    host.controller("nvme0", ctrl_loss_tmo="600", reconnect_delay="2", fast_io_fail_tmo="5")
+    live, fixed = host.connector().drift({**PATH, "fast_io_fail_tmo": 9}, host.sysfs.controller("nvme0"))
+    # the delay first: the kernel counts ctrl_loss_tmo in delays
+    assert list(live.items()) == [("reconnect_delay", 10), ("ctrl_loss_tmo", -1), ("fast_io_fail_tmo", 9)]
+    assert fixed == []
+    host.connector().adjust("nvme0", {"reconnect_delay": 10})
+    assert host.sysfs.controller("nvme0")["reconnect_delay"] == 10
+
+
+def test_time_rounded_up_by_the_kernel_is_no_drift(host: FakeHost) -> None:
+    host.controller("nvme0", ctrl_loss_tmo="609", reconnect_delay="7")
+    assert host.connector().drift({**PATH, "ctrl_loss_tmo": 605, "reconnect_delay": 7}, host.sysfs.controller("nvme0")) == ({}, [])
+
+
+def test_drift_that_needs_a_new_connection(host: FakeHost) -> None:
+    host.controller("nvme0", kato="10", queue_count="9", hostnqn="nqn.2026-01.test:other")
+    live, fixed = host.connector().drift({**PATH, "nr_io_queues": 4, "hostnqn": HOSTNQN}, host.sysfs.controller("nvme0"))
+    assert live == {}
+    assert [text.split()[0] for text in fixed] == ["keep_alive_tmo", "nr_io_queues", "hostnqn"]
+
+
+def test_value_that_the_kernel_does_not_take(host: FakeHost) -> None:
+    host.controller("nvme0")
+    (host.root / "sys/class/nvme/nvme0/reconnect_delay").unlink()
+    (host.root / "sys/class/nvme/nvme0/reconnect_delay").mkdir()
+    with pytest.raises(HopError, match="reconnect_delay cannot be set to 3"):
+        host.connector().adjust("nvme0", {"reconnect_delay": 3})
+
+
+# -- disconnecting
+
+
+@pytest.fixture(name="pair")
+def _pair(host: FakeHost) -> FakeHost:
+    host.controller("nvme0")
+    host.controller("nvme1", "192.0.2.11")
+    host.namespace("nvme0n1", 1, UUID1, 64 * MIB, ["nvme0", "nvme1"])
+    return host
+
+
+def test_disconnect_deletes_and_looks(pair: FakeHost) -> None:
+    pair.connector().disconnect("nvme1")
+    assert [item["name"] for item in pair.sysfs.controllers()] == ["nvme0"]
+
+
+def test_disconnect_of_what_is_gone_is_fine(pair: FakeHost) -> None:
+    pair.connector().disconnect("nvme9")
+    assert len(pair.sysfs.controllers()) == 2
+
+
+def test_controller_that_stays_is_an_error(pair: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pair, "remove", lambda _name: None)
+    with pytest.raises(HopError, match="still there after 5 s"):
+        pair.connector().disconnect("nvme1")
+
+
+def test_one_of_two_paths_loses_nothing(pair: FakeHost) -> None:
+    connector = pair.connector()
+    assert (connector.losses({"nvme0"}), connector.losses({"nvme0", "nvme1"})) == ([], ["nvme0n1"])
+    # a path that is only connecting carries nothing
+    pair.write("sys/class/nvme/nvme1/state", "connecting\n")
+    assert connector.losses({"nvme0"}) == ["nvme0n1"]
+
+
+def test_multipath_off_loses_its_own_device(tmp_path: pathlib.Path) -> None:
+    host = FakeHost(tmp_path, multipath="N")
+    host.controller("nvme0")
+    host.controller("nvme1", "192.0.2.11")
+    host.single("nvme0n1", 1, UUID1, 64 * MIB, "nvme0")
+    host.single("nvme1n1", 1, UUID1, 64 * MIB, "nvme1")
+    assert host.connector().losses({"nvme0"}) == ["nvme0n1"]
+
+
+def test_unused_device_may_go(pair: FakeHost) -> None:
+    pair.connector().check_unused({"nvme0", "nvme1"}, NQN)
+    assert pair.connector().users("nvme0n1") == []
+
+
+def test_device_in_use_may_not(pair: FakeHost) -> None:
+    (pair.root / "sys/block/nvme0n1/holders/dm-0").mkdir()
+    pair.write("proc/self/mountinfo", f"30 1 {pair.read('sys/block/nvme0n1/dev').strip()} / /srv rw - ext4 x rw\n")
+    with pytest.raises(HopError) as caught:
+        pair.connector().check_unused({"nvme0", "nvme1"}, NQN)
+    assert "held by dm-0, mounted at /srv" in caught.value.message
+    assert "force" in str(caught.value.remedy)
+
+
+def test_process_that_has_the_device_open_is_found_by_number(pair: FakeHost, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # QEMU in its own mount namespace has another name for the same node
+    node = tmp_path / "node"
+    node.write_text("")
+    real_stat = os.stat
+    block = types.SimpleNamespace(st_mode=stat.S_IFBLK | 0o600, st_rdev=os.makedev(259, 1))
+    monkeypatch.setattr(os, "stat", lambda file, **options: block if os.path.realpath(str(file)) == str(node) else real_stat(file, **options))
+    pair.write("sys/block/nvme0n1/dev", "259:1\n")
+    pair.write("proc/4711/comm", "qemu-system-x86\n")
+    (tmp_path / "proc/4711/fd").mkdir()
+    (tmp_path / "proc/4711/fd/3").symlink_to("pipe:[1]")
+    (tmp_path / "proc/4711/fd/9").symlink_to(node)
+    pair.write("proc/swaps", f"Filename Type Size Used Priority\n{node} partition 1 0 -2\n")
+    assert pair.connector().users("nvme0n1") == ["open by qemu-system-x86 (pid 4711)", f"swap {node}"]
+    assert pair.connector().users("nvme0c0n1") == []

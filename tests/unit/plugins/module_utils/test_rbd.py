@@ -1,0 +1,222 @@
+# Copyright (c) 2026, nvmeof.spdk contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from ansible_collections.nvmeof.spdk.plugins.module_utils import _rbd
+from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import CephError, CephOptions, ImageNotFoundError, ImageSpec, ShrinkError, open_ceph
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_images import plan_images, wanted_images
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_tool import ToolCeph
+from fake_ceph import FakeCeph
+
+MIB = 1024**2
+ONE = ImageSpec("p", "", "one")
+
+
+class Commands:
+    """Answers of the programs by their first word after the options."""
+
+    def __init__(self, **answers):
+        self.answers = answers
+        self.seen = []
+
+    def __call__(self, argv):
+        self.seen.append(argv)
+        words = argv[argv.index("/usr/bin/rbd") + 1 :] if "/usr/bin/rbd" in argv else argv
+        word = next(word for word in words if word in self.answers)
+        return self.answers[word]
+
+
+def tool(**answers):
+    commands = Commands(**answers)
+    return ToolCeph(CephOptions("/c", "spdk", "/k", 7), "/usr/bin/rbd", commands), commands
+
+
+def test_the_program_is_asked_in_bytes_with_a_time_limit_and_never_to_shrink():
+    ceph, commands = tool(info=(0, json.dumps({"size": 64 * MIB}), ""), status=(0, json.dumps({"watchers": []}), ""), resize=(0, "", ""))
+    with pytest.raises(CephError, match="after it was to become"):
+        ceph.grow(ONE, 128 * MIB)  # this fake never grows
+    resize = next(argv for argv in commands.seen if "resize" in argv)
+    assert resize == [
+        *["timeout", "-k", "5", "7", "/usr/bin/rbd", "-c", "/c", "--id", "spdk", "--keyring", "/k"],
+        *["resize", "--no-progress", "--size", "134217728B", "p/one"],
+    ]
+    assert not any("--allow-shrink" in argv for argv in commands.seen)
+
+
+def test_the_program_tells_size_and_watchers():
+    watchers = {"watchers": [{"address": "127.0.0.1:0/12", "client": 1, "cookie": 2}]}
+    ceph, _commands = tool(info=(0, '{"size": 68681728}', ""), status=(0, json.dumps(watchers), ""))
+    state = ceph.state(ImageSpec("p", "ns", "one"))
+    assert (state.size_bytes, state.watchers) == (68681728, ["127.0.0.1:0/12"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        ((2, "", "rbd: error opening image one: (2) No such file or directory"), ImageNotFoundError, "does not exist"),
+        ((124, "", ""), CephError, "did not answer within 7 s"),
+        ((137, "", ""), CephError, "did not answer within 7 s"),
+        ((1, "", "2026-11-22 log line\nrbd: couldn't connect to the cluster!"), CephError, "couldn't connect to the cluster"),
+    ],
+)
+def test_the_program_fails_with_a_reason(answer, kind, words):
+    ceph, _commands = tool(info=answer)
+    with pytest.raises(kind) as caught:
+        ceph.size(ONE)
+    assert words in str(caught.value) and caught.value.remedy
+
+
+def test_the_program_refuses_to_shrink():
+    refused = (22, "", "rbd: shrinking an image is only allowed with the --allow-shrink flag")
+    ceph, _commands = tool(info=(0, '{"size": 1048576}', ""), status=(0, "{}", ""), resize=refused)
+    with pytest.raises(ShrinkError):
+        ceph.grow(ONE, 2 * MIB, exact=True)
+
+
+@pytest.mark.parametrize("which", ["ceph_conf", "keyring"])
+def test_files_that_are_not_there(tmp_path, which):
+    conf = tmp_path / "ceph.conf"
+    if which == "keyring":
+        conf.write_text("")
+    with pytest.raises(CephError) as caught:
+        open_ceph(CephOptions(str(conf), "admin", str(tmp_path / "keyring")))
+    assert which in caught.value.remedy and "no such file" in caught.value.cause
+
+
+def test_a_host_that_can_ask_nobody(tmp_path, monkeypatch):
+    conf = tmp_path / "ceph.conf"
+    conf.write_text("")
+    monkeypatch.setattr(_rbd, "HAS_BINDINGS", False)
+    monkeypatch.setattr("ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_tool.find_tool", lambda name: None)
+    with pytest.raises(CephError) as caught:
+        open_ceph(CephOptions(str(conf)), lambda argv: (0, "", ""))
+    assert "install python3-rbd" in caught.value.remedy
+
+
+def test_librbd_that_hangs_is_given_up(monkeypatch):
+    ceph = object.__new__(_rbd.LibrbdCeph)
+    ceph.options, ceph._stuck, ceph._rados = CephOptions(timeout=0), False, None
+    started = time.monotonic()
+    with pytest.raises(CephError, match="did not answer"):
+        ceph._bounded(lambda: time.sleep(5), ONE, "resize", grace=0.2)
+    with pytest.raises(CephError, match="did not answer"):
+        ceph._bounded(lambda: 1, ONE, "open", grace=5)
+    ceph.close()
+    assert time.monotonic() - started < 4
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("[]listed 0 entries", []), ('[{"addr": "a"}]listed 1 entries\n', [{"addr": "a"}]), ("", None), ('{"fsid": "x"}', {"fsid": "x"})]
+)
+def test_the_json_at_the_start_of_an_answer(text, value):
+    assert _rbd.first_json(text) == value
+
+
+@pytest.mark.parametrize(
+    ("address", "ip"),
+    [("127.0.0.1:0/3732381040", "127.0.0.1"), ("v2:[fd00::1]:0/12", "fd00::1"), ("[v2:192.0.2.1:6800/1,v1:192.0.2.1:6801/1]", "192.0.2.1"), ("none", None)],
+)
+def test_the_ip_of_a_ceph_address(address, ip):
+    assert _rbd.address_ip(address) == ip
+
+
+# -- growth by any means -------------------------------------------------------------------------------------------
+
+
+def test_growing_reads_before_and_after(images):
+    ceph = FakeCeph(images)
+    assert ceph.grow(ONE, 128 * MIB) == (64 * MIB, 128 * MIB)
+    assert ceph.grow(ONE, 128 * MIB) == (128 * MIB, 128 * MIB)
+    assert ceph.grow(ONE, 64 * MIB) == (128 * MIB, 128 * MIB)
+    assert ceph.done == [("resize", "p/one", 128 * MIB)]
+
+
+def test_two_growers_end_at_the_larger_size(images):
+    ceph = FakeCeph(images)
+    ceph.before_resize = lambda: images.update({("p", "one"): 256 * MIB})
+    assert ceph.grow(ONE, 128 * MIB) == (64 * MIB, 256 * MIB)
+    images[("p", "one")] = 64 * MIB
+    with pytest.raises(ShrinkError):
+        ceph.grow(ONE, 128 * MIB, exact=True)
+    assert images[("p", "one")] == 256 * MIB
+
+
+# -- images wanted against found -----------------------------------------------------------------------------------
+
+
+def image(**given):
+    return {"pool": "p", "image": "one", "state": "present", "exact": False, **given}
+
+
+def run(ceph, *entries, check=False):
+    wanted = wanted_images(entries)
+    changes = plan_images(ceph, wanted)
+    changes.apply(check)
+    return changes, wanted
+
+
+def test_images_are_created_and_grown_once(images):
+    ceph = FakeCeph(images)
+    entries = [image(size="128M"), image(image="new", size="1G")]
+    checked, _wanted = run(ceph, *entries, check=True)
+    assert ceph.done == []
+    changes, wanted = run(ceph, *entries)
+    assert checked.diff() == changes.diff()
+    assert [(item.before, item.after, item.action) for item in wanted] == [(64 * MIB, 128 * MIB, "grown"), (None, 1024 * MIB, "created")]
+    again, _wanted = run(ceph, *entries)
+    assert not again.changed
+
+
+def test_an_image_somebody_else_just_created_grows(images):
+    ceph = FakeCeph(images)
+    create = ceph.create
+    ceph.create = lambda spec, size: (images.update({("p", "new"): 32 * MIB}), create(spec, size))
+    _changes, (item,) = run(ceph, image(image="new", size="64M"))
+    assert item.after == images[("p", "new")] == 64 * MIB
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        image(image="none"),
+        image(image="none", state="grown", size="1G"),
+        image(size="32M", exact=True),
+    ],
+)
+def test_plans_that_are_refused(images, entry):
+    ceph = FakeCeph(images)
+    with pytest.raises(HopError) as caught:
+        run(ceph, entry)
+    assert caught.value.remedy and ceph.done == []
+
+
+def test_a_larger_image_is_left_alone(images):
+    changes, (item,) = run(FakeCeph(images), image(size="32M"))
+    assert not changes.changed and item.after == 64 * MIB
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [image(size="800")],
+        [image(size="800X")],
+        [image(size="-1G")],
+        [image(size=f"{2**44}M")],
+        [image(state="grown")],
+        [image(image="a/b")],
+        [image(image="a@snap")],
+        [image(pool="")],
+        [image(), image()],
+    ],
+)
+def test_images_that_cannot_be_meant(entries):
+    with pytest.raises(HopError) as caught:
+        wanted_images(entries)
+    assert caught.value.remedy
