@@ -65,9 +65,7 @@ METHODS: dict[str, Method] = {
     "framework_wait_init": Method(Span(), "wait_subsystem_init"),
     "framework_get_config": Method(Span(), "get_subsystem_config", _params("name", with_batches=(26, 5))),
     "bdev_get_bdevs": Method(Span(), "get_bdevs", _params("name", timeout=(22, 5))),
-    "bdev_set_qos_limit": Method(
-        Span(), "set_bdev_qos_limit", _params("name rw_ios_per_sec rw_mbytes_per_sec", r_mbytes_per_sec=(19, 4), w_mbytes_per_sec=(19, 4))
-    ),
+    "bdev_set_qos_limit": Method(Span(), "set_bdev_qos_limit", _params("name rw_ios_per_sec rw_mbytes_per_sec r_mbytes_per_sec w_mbytes_per_sec")),
     "bdev_rbd_create": Method(
         Span(),
         "construct_rbd_bdev",
@@ -103,6 +101,10 @@ METHODS: dict[str, Method] = {
             max_cntlid=(21, 7),
             passthrough=(24, 9),
             enable_nssr=(25, 9),
+            max_discard_size_kib=(24, 1),
+            max_write_zeroes_size_kib=(24, 1),
+            dmrsl=(26, 5),
+            wzsl=(26, 5),
         ),
     ),
     "nvmf_delete_subsystem": Method(Span(), "delete_nvmf_subsystem", _params("nqn", tgt_name=_TGT)),
@@ -110,7 +112,7 @@ METHODS: dict[str, Method] = {
     "nvmf_subsystem_add_listener": Method(
         Span(),
         "nvmf_subsystem_add_listener",
-        _params("nqn listen_address", tgt_name=_TGT, secure_channel=(23, 5), ana_state=(24, 1), sock_impl=(24, 9)),
+        _params("nqn listen_address", tgt_name=_TGT, secure_channel=(23, 5), ana_state=(24, 1), sock_impl=(24, 9), numa_id=(26, 5)),
     ),
     "nvmf_subsystem_remove_listener": Method(Span(), "nvmf_subsystem_remove_listener", _params("nqn listen_address", tgt_name=_TGT)),
     "nvmf_subsystem_listener_set_ana_state": Method(Span((20, 10)), None, _params("nqn listen_address ana_state", tgt_name=_TGT, anagrpid=(21, 10))),
@@ -171,6 +173,9 @@ TRANSPORT_OPTIONS: dict[str, tuple[Span, type]] = {
     "masked_fuses": (Span((26, 1)), list),
     "iobuf_small_cache_size": (Span((26, 5)), int),
     "iobuf_large_cache_size": (Span((26, 5)), int),
+    "disable_mappable_bar0": (Span((26, 5)), bool),
+    "disable_adaptive_irq": (Span((26, 5)), bool),
+    "disable_shadow_doorbells": (Span((26, 5)), bool),
 }
 
 #: Behaviour other than names: ``traits`` a caller asks for with :meth:`ReleaseTable.is_so`.

@@ -267,4 +267,4 @@ class Machine:
                 raise MachineError(f"{self.name} does not answer over ssh after {seconds:.0f} s ({done.stderr.strip()}); end of its console: {tail!r}")
             if done.returncode == 0:
                 self.close_connections()
-            time.sleep(0.3)
+            time.sleep(0.5)

@@ -20,8 +20,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from ceph_node import CephNode
 from module_runner import run_module
+
+from ceph_node import CephNode
 
 TESTS = Path(__file__).resolve().parents[2]
 POOL = "pool-1"
