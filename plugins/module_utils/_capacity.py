@@ -45,9 +45,7 @@ def parse_size(value: t.Any, what: str = "size") -> int:
     if match is None:
         if re.match(r"^\s*[0-9]+\s*$", text):
             number = text.strip()
-            raise CapacityError(
-                f"{what} {text!r} has no unit; write {number}G for GiB, {number}M for MiB or {number}B for bytes"
-            )
+            raise CapacityError(f"{what} {text!r} has no unit; write {number}G for GiB, {number}M for MiB or {number}B for bytes")
         raise CapacityError(f"{what} {text!r} is not a size; write a whole number and a unit, such as 800G, 1T or 1073741824B")
     factor = _UNITS.get(match.group("unit").lower())
     if factor is None:
@@ -67,9 +65,7 @@ def check_image_size(size: int, what: str = "size", maximum: int = MAX_BYTES) ->
     Whole MiB, because ``bdev_rbd_resize`` counts in MiB and cuts what is left over (SPDK 26.05).
     """
     if size > maximum:
-        raise CapacityError(
-            f"{what} {human(size)} ({size} bytes) is above the limit of {human(maximum)}; growth cannot be taken back, so check the unit"
-        )
+        raise CapacityError(f"{what} {human(size)} ({size} bytes) is above the limit of {human(maximum)}; growth cannot be taken back, so check the unit")
     if size % MIB:
         below = size // MIB
         raise CapacityError(f"{what} of {size} bytes is not a whole number of MiB; the nearest are {below}M and {below + 1}M")

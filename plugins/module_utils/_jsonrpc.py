@@ -195,7 +195,8 @@ class JsonRpcClient:
 
     def _exchange(self, requests: t.Sequence[Request], texts: list[bytes], pending: dict[int, int], deadline: float, allowed: float) -> list[t.Any]:
         sock = self._socket
-        assert sock is not None
+        if sock is None:
+            raise JsonRpcError("there is no connection; nothing was sent")
         outcomes: dict[int, t.Any] = {}
         outbox, queued = b"", 0
         while len(outcomes) < len(requests):

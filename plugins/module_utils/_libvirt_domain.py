@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import typing as t
-import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
+from xml.etree import ElementTree
 
 from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import human
 from ansible_collections.nvmeof.spdk.plugins.module_utils._libvirt_device import BlockDevice, dashed_uuid

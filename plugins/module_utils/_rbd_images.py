@@ -78,7 +78,7 @@ def plan_images(ceph: Ceph, wanted: list[WantedImage]) -> Changes:
                 raise HopError(
                     "the image does not exist and no size is given to create it", obj=str(item.spec), hop="image", remedy="give size, such as 800G"
                 ) from error
-            _plan_create(ceph, changes, item)
+            _plan_create(ceph, changes, item, item.size)
             continue
         if item.size is None or item.size == item.before:
             continue
@@ -91,14 +91,11 @@ def plan_images(ceph: Ceph, wanted: list[WantedImage]) -> Changes:
                     remedy="an image never shrinks; ask for the present size, or leave exact out",
                 )
             continue
-        _plan_grow(ceph, changes, item)
+        _plan_grow(ceph, changes, item, item.size)
     return changes
 
 
-def _plan_create(ceph: Ceph, changes: Changes, item: WantedImage) -> None:
-    assert item.size is not None
-    size = item.size
-
+def _plan_create(ceph: Ceph, changes: Changes, item: WantedImage, size: int) -> None:
     def create() -> None:
         ceph.create(item.spec, size)
         # somebody else may have been quicker with another size
@@ -108,10 +105,7 @@ def _plan_create(ceph: Ceph, changes: Changes, item: WantedImage) -> None:
     changes.add("image", str(item.spec), "create", None, {"state": "present", "size_bytes": size}, create)
 
 
-def _plan_grow(ceph: Ceph, changes: Changes, item: WantedImage) -> None:
-    assert item.size is not None
-    size = item.size
-
+def _plan_grow(ceph: Ceph, changes: Changes, item: WantedImage, size: int) -> None:
     def grow() -> None:
         item.after = ceph.grow(item.spec, size, item.exact)[1]
 

@@ -46,6 +46,20 @@ class WantedBdev:
         return self.wish["state"]
 
     @property
+    def source(self) -> ImageSpec:
+        """The image, for steps that are only planned when it is known."""
+        if self.spec is None:
+            raise HopError("the image of this bdev is not known", obj=self.name, hop="bdev", remedy="give pool and image")
+        return self.spec
+
+    @property
+    def goal(self) -> int:
+        """The wanted bytes, for steps that are only planned when a size is asked for."""
+        if self.wanted is None:
+            raise HopError("no size is asked for", obj=self.name or str(self.spec), hop="bdev", remedy="give size, such as 800G")
+        return self.wanted
+
+    @property
     def bdev_name(self) -> str:
         """The name the target knows it by: the existing bdev's where one is used under another name."""
         return self.found["name"] if self.found else self.name

@@ -22,6 +22,7 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopErro
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import Ceph, ImageSpec
 from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Change, Changes
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdev_wish import WantedBdev
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_clusters import REGISTER, clusters_to_register, register_cluster
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import RBD_PRODUCT, Target, TimedOut
 
 #: Seconds a watching target (24.01 and later) gets to see a new image size by itself; measured are 4 to 18 ms.
@@ -30,9 +31,6 @@ POLL = 0.05
 
 #: From so many lagging bdevs on, one call for all bdevs is cheaper than one for each (30 ms for 1000 bdevs).
 MANY = 16
-
-#: config_param entries that are secrets: SPDK shows config_param to everybody who may read, so they belong into a keyring file.
-SECRET_PARAMS = ("key",)
 
 
 def _not_applied() -> None:
@@ -53,7 +51,7 @@ class BdevManager:
         self.grace = grace
         self.changes = Changes()
         self.planned: list[dict[str, t.Any]] = []
-        self._register: list[tuple[str, dict[str, t.Any], str]] = []
+        self._register: list[dict[str, t.Any]] = []
         self._cluster_changes: list[Change] = []
 
     # -- plan --------------------------------------------------------------------------------------------------
@@ -84,55 +82,16 @@ class BdevManager:
             elif item.found is None:
                 self._plan_create(item, registered, clusters)
             else:
-                self._plan_existing(item)
+                self._plan_existing(item, item.found)
 
     def _plan_clusters(self, clusters: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
         """Registered cluster names after this call."""
-        existing = {entry["name"]: entry for entry in self.target.clusters()}
-        seen: set[str] = set()
-        for cluster in clusters:
-            name = cluster["name"]
-            if not name or name in seen:
-                raise HopError("clusters names this cluster twice, or a cluster has no name", obj=name or "clusters", hop="bdev", remedy="name each once")
-            seen.add(name)
-            secret = [key for key in cluster.get("config_param") or {} if key in SECRET_PARAMS]
-            if secret:
-                raise HopError(
-                    f"config_param must not hold the secret {secret[0]}: the target shows config_param to every reader",
-                    obj=name,
-                    hop="bdev",
-                    remedy="put the key into a keyring file on the target and name it in key_file",
-                )
-            params: dict[str, t.Any] = {"name": name}
-            for option, param in (("user", "user_id"), ("config_file",) * 2, ("key_file",) * 2, ("core_mask",) * 2):
-                if cluster.get(option):
-                    params[param] = cluster[option]
-            if cluster.get("config_param"):
-                # every value must be a JSON string
-                params["config_param"] = {key: str(value) for key, value in cluster["config_param"].items()}
-            if name not in existing:
-                self.target.check_call("bdev_rbd_register_cluster", params, name, "bdev")
-                self._register.append(("bdev_rbd_register_cluster", params, name))
-                after = {key: value for key, value in params.items() if key != "name"}
-                self._cluster_changes.append(self._change("cluster", name, "register", None, {"state": "present", **after}))
-                self.planned.append({"method": "bdev_rbd_register_cluster", "params": params})
-                continue
-            for option, param in (("user", "user_id"), ("config_file",) * 2, ("key_file",) * 2, ("config_param",) * 2):
-                if param not in params or params[param] == existing[name][option]:
-                    continue
-                if option == "config_param":  # it may hold somebody's secret
-                    there = existing[name][option] or {}
-                    keys = sorted(key for key in set(there) | set(params[param]) if there.get(key) != params[param].get(key))
-                    detail = f"they differ in {', '.join(keys)}"
-                else:
-                    detail = f"{existing[name][option]!r}, wanted {params[param]!r}"
-                raise HopError(
-                    f"the cluster is registered with another {option} ({detail})",
-                    obj=name,
-                    hop="bdev",
-                    remedy="register it under another name; a cluster in use cannot be changed or unregistered",
-                )
-        return sorted(set(existing) | seen)
+        self._register, registered = clusters_to_register(self.target, clusters)
+        for params in self._register:
+            after = {key: value for key, value in params.items() if key != "name"}
+            self._cluster_changes.append(self._change("cluster", params["name"], "register", None, {"state": "present", **after}))
+            self.planned.append({"method": REGISTER, "params": params})
+        return registered
 
     def _change(self, kind: str, name: str, action: str, before: dict[str, t.Any] | None, after: dict[str, t.Any] | None) -> Change:
         return self.changes.add(kind, name, action, before, after, _not_applied)
@@ -198,15 +157,14 @@ class BdevManager:
         self.planned.append({"method": "bdev_rbd_delete", "params": {"name": found["name"]}})
 
     def _create_params(self, item: WantedBdev) -> dict[str, t.Any]:
-        assert item.spec is not None
         params: dict[str, t.Any] = {
             "name": item.name,
-            "pool_name": item.spec.pool,
-            "rbd_name": item.spec.image,
+            "pool_name": item.source.pool,
+            "rbd_name": item.source.image,
             "block_size": item.wish.get("block_size") or 512,
         }
-        if item.spec.namespace:
-            params["namespace_name"] = item.spec.namespace
+        if item.source.namespace:
+            params["namespace_name"] = item.source.namespace
         if item.cluster is not None:
             params["cluster_name"] = item.cluster
         if item.uuid is not None:
@@ -220,18 +178,16 @@ class BdevManager:
             raise HopError(
                 "there is no such bdev to grow", obj=item.name or str(item.spec), hop="bdev", remedy="create it with state=present, or correct the name"
             )
-        assert item.spec is not None
         item.cluster = self._cluster_of(item, registered, clusters)
         self.target.check_call("bdev_rbd_create", {**self._create_params(item), "uuid": None}, item.name, "bdev")
         if item.uuid is not None or self.target.table.has("bdev_rbd_create", "uuid"):
             if item.uuid is None:
-                item.uuid = str(uuid_module.uuid5(uuid_module.UUID(self.ceph().fsid()), f"{item.spec.pool}/{item.spec.namespace}/{item.spec.image}"))
+                item.uuid = str(uuid_module.uuid5(uuid_module.UUID(self.ceph().fsid()), f"{item.source.pool}/{item.source.namespace}/{item.source.image}"))
             self.target.check_call("bdev_rbd_create", self._create_params(item), item.name, "bdev")
         if item.wanted is not None:
-            self._look(item)
-            assert item.image_bytes is not None
-            self._refuse_larger(item, item.image_bytes)
-            item.grow_image = item.wanted > item.image_bytes
+            image = self._look(item)
+            self._refuse_larger(item, image)
+            item.grow_image = item.wanted > image
         after: dict[str, t.Any] = {"state": "present", **{k: v for k, v in self._create_params(item).items() if k != "name"}}
         if item.grow_image:
             self._grow_change(item)
@@ -272,35 +228,30 @@ class BdevManager:
             )
         return wanted
 
-    def _look(self, item: WantedBdev) -> None:
-        """Read the image's true size; an image that cannot be read stops everything (fail closed)."""
-        assert item.spec is not None
-        item.image = self.ceph().state(item.spec)
+    def _look(self, item: WantedBdev) -> int:
+        """Read the image's true size in bytes; an image that cannot be read stops everything (fail closed)."""
+        item.image = self.ceph().state(item.source)
         item.before_image_bytes = item.image_bytes = item.image.size_bytes
+        return item.image.size_bytes
 
     @staticmethod
     def _refuse_larger(item: WantedBdev, image: int) -> None:
-        assert item.wanted is not None
-        if image > item.wanted and item.exact:
+        if image > item.goal and item.exact:
             raise HopError(
-                f"the image has {human(image)} ({image} bytes), more than exactly {human(item.wanted)} ({item.wanted} bytes)",
+                f"the image has {human(image)} ({image} bytes), more than exactly {human(item.goal)} ({item.goal} bytes)",
                 obj=str(item.spec),
                 hop="image",
                 remedy="a volume never shrinks; ask for the present size, or leave exact out",
             )
-        if image > item.wanted:
+        if image > item.goal:
             item.message = f"the image is larger than asked for ({human(image)}); nothing shrinks"
 
-    def _plan_existing(self, item: WantedBdev) -> None:
-        found = item.found
-        assert found is not None and item.spec is not None
+    def _plan_existing(self, item: WantedBdev, found: dict[str, t.Any]) -> None:
         if item.state == "present":
             self._compare(item, found)
         if item.wanted is None:
             return
-        self._look(item)
-        image, bdev = item.image_bytes, found["size_bytes"]
-        assert image is not None
+        image, bdev = self._look(item), found["size_bytes"]
         if image < bdev:
             raise HopError(
                 f"CRITICAL: the image has {image} bytes, but the bdev {found['name']} still shows {bdev}; it was made smaller behind the target's back",
@@ -327,14 +278,13 @@ class BdevManager:
             item.size_bytes = item.image_bytes
 
     def _needs_exact(self, item: WantedBdev, image: int) -> HopError:
-        assert item.wanted is not None
         name = item.found["name"] if item.found else item.name
         if image % MIB:
             remedy = f"ask for a size of {image // MIB + 1}M or more; the image is no whole number of MiB"
         else:
             remedy = f"ask for the image's size ({image // MIB}M): a target is only told a size that the image has exactly"
         return HopError(
-            f"the bdev {name} shows less than {human(item.wanted)} and its image has {image} bytes, which is not the wanted size",
+            f"the bdev {name} shows less than {human(item.goal)} and its image has {image} bytes, which is not the wanted size",
             obj=name,
             hop="bdev",
             call="bdev_rbd_resize",
@@ -374,28 +324,17 @@ class BdevManager:
         Deletions come before growth: up to 26.05 a target can crash when a bdev is deleted while the news of a new
         image size is under way.
         """
-        for call, change in zip(self._register, self._cluster_changes):
-            self._registered(call)
+        for params, change in zip(self._register, self._cluster_changes):
+            register_cluster(self.target, params)
             change.done = True
         self._phase([item for item in items if item.action == "deleted"], "delete")
         for item in items:
             if item.grow_image:
-                assert item.spec is not None and item.wanted is not None
-                item.before_image_bytes, item.image_bytes = self.ceph().grow(item.spec, item.wanted, item.exact)
+                item.before_image_bytes, item.image_bytes = self.ceph().grow(item.source, item.goal, item.exact)
                 for change in item.changes:
                     change.done = change.done or change.kind == "image"
         self._phase([item for item in items if item.action == "created"], "create")
         self._wait([item for item in items if item.action in ("created", "grown") and item.wanted is not None])
-
-    def _registered(self, call: tuple[str, dict[str, t.Any], str]) -> None:
-        try:
-            outcome = self.target.change([call], "bdev")[0]
-        except TimedOut:
-            if call[2] not in [entry["name"] for entry in self.target.clusters()]:
-                raise
-            return
-        if isinstance(outcome, HopError):
-            raise outcome
 
     def _phase(self, items: list[WantedBdev], verb: str) -> None:
         """Create or delete ``items`` in one pipelined round and read back."""
@@ -492,16 +431,15 @@ class BdevManager:
 
     def _nudge(self, name: str, item: WantedBdev) -> None:
         """Send bdev_rbd_resize, if and only if the image read now has exactly the wanted size and the bdev read now is smaller."""
-        assert item.spec is not None and item.wanted is not None
-        image = self.ceph().size(item.spec)
+        image = self.ceph().size(item.source)
         item.image_bytes = image
         bdev = self.target.bdevs_by_name([name]).get(name)
-        if bdev is None or bdev["size_bytes"] >= item.wanted:
+        if bdev is None or bdev["size_bytes"] >= item.goal:
             return
-        if image != item.wanted or item.wanted % MIB:
+        if image != item.goal or item.goal % MIB:
             raise self._needs_exact(item, image)
         try:
-            outcome = self.target.change([("bdev_rbd_resize", {"name": name, "new_size": item.wanted // MIB}, name)], "bdev")[0]
+            outcome = self.target.change([("bdev_rbd_resize", {"name": name, "new_size": item.goal // MIB}, name)], "bdev")[0]
         except TimedOut:
             return  # it may still happen: the polling looks, nothing is repeated
         if isinstance(outcome, HopError):

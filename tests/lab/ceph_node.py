@@ -10,8 +10,10 @@ Needs root or any user who may run Debian's ceph-mon, ceph-mgr, ceph-osd and cep
         ceph.create_image("pool-1", "vol-1", 64 * 2**20)
         ... rados/rbd clients use ceph.conf and ceph.keyring ...
 
-or from a shell: ``ceph_node.py start DIR``, ``ceph_node.py status DIR``, ``ceph_node.py ceph DIR osd tree``, ``ceph_node.py stop DIR``, ``ceph_node.py destroy DIR``.
+or from a shell: ``ceph_node.py start DIR``, ``ceph_node.py status DIR``, ``ceph_node.py ceph DIR osd tree``, ``ceph_node.py stop DIR``,
+``ceph_node.py destroy DIR``.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -139,7 +141,7 @@ class CephNode:
         for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
             env.pop(name, None)
         try:
-            done = subprocess.run([*prefix, *argv], timeout=timeout, text=True, capture_output=True, env=env, input=stdin, cwd="/")
+            done = subprocess.run([*prefix, *argv], timeout=timeout, text=True, capture_output=True, env=env, input=stdin, cwd="/", check=False)
         except subprocess.TimeoutExpired:
             raise CephError(f"{' '.join(argv)}: no answer within {timeout} s (see {self.directory}/log)") from None
         except FileNotFoundError as error:

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Guests: libvirt domains on a hypervisor of the lab, their disk being an NVMe namespace found by its uuid."""
+
 from __future__ import annotations
 
 import os
@@ -42,7 +43,11 @@ DOMAIN = """\
 GUESTS = {
     # name -> MiB, <os> part
     "mini": (32, "<kernel>/opt/guest/mini.elf</kernel>"),
-    "linux": (192, "<kernel>/opt/guest/vmlinuz</kernel><initrd>/opt/guest/initrd.img</initrd><cmdline>console=ttyS0 quiet mitigations=off tsc=reliable random.trust_cpu=on</cmdline>"),
+    "linux": (
+        192,
+        "<kernel>/opt/guest/vmlinuz</kernel><initrd>/opt/guest/initrd.img</initrd>"
+        "<cmdline>console=ttyS0 quiet mitigations=off tsc=reliable random.trust_cpu=on</cmdline>",
+    ),
 }
 
 
@@ -63,8 +68,16 @@ def xml(name: str, uuid: str, bus: str = "virtio", guest: str = "mini") -> str:
     if guest == "linux":
         controllers += "\n    <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
     return DOMAIN.format(
-        name=name, domain_uuid=uuids.uuid5(uuids.NAMESPACE_DNS, name), memory=memory, boot=boot, uuid=uuid, bus=bus, target="sda" if bus == "scsi" else "vda",
-        controllers=controllers, serial=SERIAL.format(name=name), log=LOG.format(name=name),
+        name=name,
+        domain_uuid=uuids.uuid5(uuids.NAMESPACE_DNS, name),
+        memory=memory,
+        boot=boot,
+        uuid=uuid,
+        bus=bus,
+        target="sda" if bus == "scsi" else "vda",
+        controllers=controllers,
+        serial=SERIAL.format(name=name),
+        log=LOG.format(name=name),
     )
 
 

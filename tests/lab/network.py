@@ -3,9 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The lab's network: one network namespace with two bridges, so that every target has two portals in two separate networks.
 
-lab0 is 192.168.77.0/24 (ssh, Ceph, first portal), lab1 is 192.168.78.0/24 (second portal). The outer machine is .1 in both. Nothing outside the namespace changes.
+lab0 is 192.168.77.0/24 (ssh, Ceph, first portal), lab1 is 192.168.78.0/24 (second portal). The outer machine is .1 in both.
+Nothing outside the namespace changes.
 The first bridge's alias holds the state directory of the lab, so a namespace of another lab is never touched.
 """
+
 from __future__ import annotations
 
 import json

@@ -3,10 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Machines that wake up instead of booting.
 
-Booting three emulated machines costs more than a minute of processor time. So one machine boots once, warms up (libvirt's look at QEMU alone takes 7 s), and its
-memory and disk go into the cache. Every machine of every lab starts as a copy and then gets its own name, addresses, ids and random numbers.
+Booting three emulated machines costs more than a minute of processor time. So one machine boots once, warms up (libvirt's look at QEMU alone takes 7 s),
+and its memory and disk go into the cache. Every machine of every lab starts as a copy and then gets its own name, addresses, ids and random numbers.
 Later reboots of a machine are real boots from its disk.
 """
+
 from __future__ import annotations
 
 import fcntl
@@ -124,9 +125,12 @@ def _identity(machine: Machine, hosts: str) -> str:
         f"chmod u+w /etc/machine-id; echo {uuid.uuid4().hex} >/etc/machine-id; chmod 444 /etc/machine-id",
         f"mkdir -p /etc/nvme; echo {host_id} >/etc/nvme/hostid; echo nqn.2014-08.org.nvmexpress:uuid:{host_id} >/etc/nvme/hostnqn",
         # the random numbers of two copies would be the same: give the pool something of its own and reseed (RNDRESEEDCRNG)
-        f"printf %s {os.urandom(32).hex()} >/dev/urandom; python3 -c 'import fcntl; fcntl.ioctl(open(\"/dev/urandom\", \"wb\"), 0x5207)'",
+        f'printf %s {os.urandom(32).hex()} >/dev/urandom; python3 -c \'import fcntl; fcntl.ioctl(open("/dev/urandom", "wb"), 0x5207)\'',
     ]
     for number, (address, nic) in enumerate(zip(machine.spec.addresses, machine.nics)):
         # down and up, so that the link-local address is made anew as well
-        lines += [f"ip addr flush dev eth{number}; ip link set eth{number} down; ip link set eth{number} address {nic}", f"ip addr add {address}/24 dev eth{number}; ip link set eth{number} up"]
+        lines += [
+            f"ip addr flush dev eth{number}; ip link set eth{number} down; ip link set eth{number} address {nic}",
+            f"ip addr add {address}/24 dev eth{number}; ip link set eth{number} up",
+        ]
     return "\n".join(lines)

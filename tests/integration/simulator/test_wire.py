@@ -50,7 +50,7 @@ def test_a_request_may_come_in_pieces_and_pretty_printed(simulator: Simulator) -
     text = json.dumps({"jsonrpc": "2.0", "id": 7, "method": "bdev_get_bdevs", "params": {"name": "né"}}, indent=2, ensure_ascii=False).encode()
     with connect(simulator.socket) as sock:
         for at in range(len(text) - 1):
-            sock.sendall(text[at:at + 1])
+            sock.sendall(text[at : at + 1])
         answers, closed = exchange(sock, text[-1:], 1)
     assert not closed and answers == [{"jsonrpc": "2.0", "id": 7, "error": {"code": -19, "message": "No such device"}}]
 

@@ -24,7 +24,8 @@ typedef unsigned int u32;
 typedef unsigned long long u64;
 
 #define HZ 100u
-#define BUDGET 4        /* requests per tick: enough to notice trouble, cheap enough for an emulated CPU */
+#define BUDGET 4        /* requests per tick when everything is read back */
+#define PACE 4u         /* under load one request every so many ticks: enough to notice trouble, cheap enough for an emulated CPU */
 #define MAX_DISKS 4
 #define MAX_SLOTS 4096
 #define HEAD_SLOTS 192u /* sectors used at the start of the disk, and of each part it grows by */
@@ -478,7 +479,6 @@ __attribute__((used)) void run(void)
             look_at_capacity(seen);
         if (busy && used[1] != used_seen) {
             finish_request();
-            pending = 0;
         }
         if (busy && !stalled && ticks - started > HZ) {
             stalled = 1;
@@ -492,7 +492,7 @@ __attribute__((used)) void run(void)
         }
         if (ticks != last_tick) {
             last_tick = ticks;
-            budget = BUDGET;
+            budget = mode != LOAD ? BUDGET : ticks % PACE == 0;
             if (inb(COM1 + 5) & 1) {
                 u8 letter = inb(COM1);
                 if (busy && letter != 's' && letter != 'q')

@@ -92,8 +92,19 @@ class MallocBdev(Bdev):
 
     def module_config(self) -> dict[str, Any]:
         """The entry of framework_get_config."""
-        params = {"name": self.name, "num_blocks": self.num_blocks, "block_size": self.block_size, "physical_block_size": self.block_size, "uuid": self.uuid,
-                  "optimal_io_boundary": 0, "md_size": 0, "dif_type": 0, "dif_is_head_of_md": False, "dif_pi_format": 0, "numa_id": -1}
+        params = {
+            "name": self.name,
+            "num_blocks": self.num_blocks,
+            "block_size": self.block_size,
+            "physical_block_size": self.block_size,
+            "uuid": self.uuid,
+            "optimal_io_boundary": 0,
+            "md_size": 0,
+            "dif_type": 0,
+            "dif_is_head_of_md": False,
+            "dif_pi_format": 0,
+            "numa_id": -1,
+        }
         return {"method": "bdev_malloc_create", "params": params}
 
 
@@ -103,8 +114,17 @@ class NullBdev(Bdev):
 
     def module_config(self) -> dict[str, Any]:
         """The entry of framework_get_config."""
-        params = {"name": self.name, "num_blocks": self.num_blocks, "block_size": self.block_size, "physical_block_size": self.block_size,
-                  "md_size": 0, "dif_type": 0, "dif_is_head_of_md": False, "dif_pi_format": 0, "uuid": self.uuid}
+        params = {
+            "name": self.name,
+            "num_blocks": self.num_blocks,
+            "block_size": self.block_size,
+            "physical_block_size": self.block_size,
+            "md_size": 0,
+            "dif_type": 0,
+            "dif_is_head_of_md": False,
+            "dif_pi_format": 0,
+            "uuid": self.uuid,
+        }
         params |= {"preferred_write_granularity": 0, "preferred_write_alignment": 0, "optimal_write_size": 0}
         params |= {"preferred_unmap_granularity": 0, "preferred_unmap_alignment": 0}
         return {"method": "bdev_null_create", "params": params}
@@ -123,8 +143,15 @@ class AioBdev(Bdev):
         return {"aio": {"filename": self.filename, "block_size_override": True, **self.flags}}
 
     def config(self) -> dict[str, Any]:
-        params = {"name": self.name, "block_size": self.block_size, "filename": self.filename, "readonly": self.flags["readonly"],
-                  "fallocate": self.flags["fallocate"], "uuid": self.uuid, "nowait": self.flags["nowait"]}
+        params = {
+            "name": self.name,
+            "block_size": self.block_size,
+            "filename": self.filename,
+            "readonly": self.flags["readonly"],
+            "fallocate": self.flags["fallocate"],
+            "uuid": self.uuid,
+            "nowait": self.flags["nowait"],
+        }
         return {"method": "bdev_aio_create", "params": params}
 
 

@@ -32,7 +32,7 @@ def strip_comments(text: str) -> str:
     while at < len(text):
         char = text[at]
         if in_string:
-            out.append(text[at:at + 2] if char == "\\" else char)
+            out.append(text[at : at + 2] if char == "\\" else char)
             at += 2 if char == "\\" else 1
             in_string = char != '"'
         elif text.startswith("//", at):

@@ -19,12 +19,36 @@ if TYPE_CHECKING:
     from .target import Target
 
 TRANSPORT = {
-    "trtype": "TCP", "max_queue_depth": 128, "max_io_qpairs_per_ctrlr": 127, "in_capsule_data_size": 4096, "max_io_size": 131072, "max_aq_depth": 128,
-    "iobuf_small_cache_size": 4294967295, "iobuf_large_cache_size": 4294967295, "dif_insert_or_strip": False, "zcopy": False, "c2h_success": True,
-    "sock_priority": 0, "abort_timeout_sec": 1, "ack_timeout": 0, "data_wr_pool_size": 0, "disable_command_passthru": False, "kas": 100, "min_kato": 10000,
+    "trtype": "TCP",
+    "max_queue_depth": 128,
+    "max_io_qpairs_per_ctrlr": 127,
+    "in_capsule_data_size": 4096,
+    "max_io_size": 131072,
+    "max_aq_depth": 128,
+    "iobuf_small_cache_size": 4294967295,
+    "iobuf_large_cache_size": 4294967295,
+    "dif_insert_or_strip": False,
+    "zcopy": False,
+    "c2h_success": True,
+    "sock_priority": 0,
+    "abort_timeout_sec": 1,
+    "ack_timeout": 0,
+    "data_wr_pool_size": 0,
+    "disable_command_passthru": False,
+    "kas": 100,
+    "min_kato": 10000,
 }
-PASSTHRU = ("identify_ctrlr", "identify_uuid_list", "get_log_page", "get_set_features", "sanitize", "security_send_recv", "fw_update", "nvme_mi",
-            "vendor_specific")
+PASSTHRU = (
+    "identify_ctrlr",
+    "identify_uuid_list",
+    "get_log_page",
+    "get_set_features",
+    "sanitize",
+    "security_send_recv",
+    "fw_update",
+    "nvme_mi",
+    "vendor_specific",
+)
 DIGESTS = ["sha256", "sha384", "sha512"]
 DHGROUPS = ["null", "ffdhe2048", "ffdhe3072", "ffdhe4096", "ffdhe6144", "ffdhe8192"]
 TARGET_NAME = "nvmf_tgt"
@@ -382,8 +406,11 @@ class Nvmf:
         first = {"discovery_filter": options.get("discovery_filter", "match_any"), "admin_cmd_passthru": passthru}
         if "poll_groups_mask" in options:
             first["poll_groups_mask"] = options["poll_groups_mask"]
-        first |= {"dhchap_digests": options.get("dhchap_digests", DIGESTS), "dhchap_dhgroups": options.get("dhchap_dhgroups", DHGROUPS),
-                  "dup_host_policy": options.get("dup_host_policy", "allow")}
+        first |= {
+            "dhchap_digests": options.get("dhchap_digests", DIGESTS),
+            "dhchap_dhgroups": options.get("dhchap_dhgroups", DHGROUPS),
+            "dup_host_policy": options.get("dup_host_policy", "allow"),
+        }
         entries: list[dict[str, Any]] = [
             {"method": "nvmf_set_config", "params": first},
             {"method": "nvmf_set_max_subsystems", "params": {"max_subsystems": self.max_subsystems or 1024}},

@@ -25,7 +25,7 @@ def nqn_ok(nqn: str) -> bool:
     if nqn == DISCOVERY:
         return True
     if nqn.startswith(_UUID_PREFIX):
-        return bool(UUID.match(nqn[len(_UUID_PREFIX):]))
+        return bool(UUID.match(nqn[len(_UUID_PREFIX) :]))
     match = re.match(r"nqn\.\d{4}-\d{2}\.([^:]*):(.+)\Z", nqn, re.DOTALL)
     return bool(match) and all(_LABEL.match(label) for label in match.group(1).split("."))
 
@@ -119,21 +119,41 @@ class Subsystem:
     def describe(self) -> dict[str, Any]:
         """The shape of nvmf_get_subsystems."""
         shape: dict[str, Any] = {
-            "nqn": self.nqn, "subtype": "Discovery" if self.discovery else "NVMe",
+            "nqn": self.nqn,
+            "subtype": "Discovery" if self.discovery else "NVMe",
             # the discovery subsystem does not list its own addresses
             "listen_addresses": [] if self.discovery else [item.address() for item in self.listeners],
             "allow_any_host": self.allow_any_host,
             "hosts": [{key: value for key, value in host.items() if key != "psk"} for host in self.hosts],
         }
         if not self.discovery:
-            shape.update(serial_number=self.serial, model_number=self.model, max_namespaces=self.max_namespaces, passthrough=self.passthrough,
-                         min_cntlid=self.min_cntlid, max_cntlid=self.max_cntlid, dmrsl=self.dmrsl, wzsl=self.wzsl,
-                         namespaces=[self.namespaces[nsid].describe(self.ana_reporting) for nsid in sorted(self.namespaces)])
+            shape.update(
+                serial_number=self.serial,
+                model_number=self.model,
+                max_namespaces=self.max_namespaces,
+                passthrough=self.passthrough,
+                min_cntlid=self.min_cntlid,
+                max_cntlid=self.max_cntlid,
+                dmrsl=self.dmrsl,
+                wzsl=self.wzsl,
+                namespaces=[self.namespaces[nsid].describe(self.ana_reporting) for nsid in sorted(self.namespaces)],
+            )
         return shape
 
     def config(self) -> dict[str, Any]:
         """The nvmf_create_subsystem entry of framework_get_config."""
-        params = {"nqn": self.nqn, "allow_any_host": self.allow_any_host, "serial_number": self.serial, "model_number": self.model,
-                  "max_namespaces": self.max_namespaces, "min_cntlid": self.min_cntlid, "max_cntlid": self.max_cntlid, "ana_reporting": self.ana_reporting,
-                  "dmrsl": self.dmrsl, "wzsl": self.wzsl, "passthrough": self.passthrough, "enable_nssr": self.enable_nssr}
+        params = {
+            "nqn": self.nqn,
+            "allow_any_host": self.allow_any_host,
+            "serial_number": self.serial,
+            "model_number": self.model,
+            "max_namespaces": self.max_namespaces,
+            "min_cntlid": self.min_cntlid,
+            "max_cntlid": self.max_cntlid,
+            "ana_reporting": self.ana_reporting,
+            "dmrsl": self.dmrsl,
+            "wzsl": self.wzsl,
+            "passthrough": self.passthrough,
+            "enable_nssr": self.enable_nssr,
+        }
         return {"method": "nvmf_create_subsystem", "params": params}

@@ -190,7 +190,7 @@ class Server:
             return
         try:
             while connection.outbox:
-                connection.outbox = connection.outbox[connection.sock.send(connection.outbox):]
+                connection.outbox = connection.outbox[connection.sock.send(connection.outbox) :]
         except (BlockingIOError, InterruptedError):
             pass
         except OSError:
@@ -321,7 +321,7 @@ def _next_value(data: bytes) -> tuple[bool, Any, int]:
     try:
         value, end = _DECODER.raw_decode(text)
     except json.JSONDecodeError as error:
-        rest = text[error.pos:].strip()
+        rest = text[error.pos :].strip()
         if error.msg.startswith("Unterminated string") or not rest or len(rest) < 5 and any(word.startswith(rest) for word in ("true", "false", "null", "-")):
             return False, None, 0
         if "escape" in error.msg and len(text) - error.pos < 6:

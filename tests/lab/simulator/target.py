@@ -31,12 +31,27 @@ TOO_LATE = (
     "before the framework_start_init RPC."
 )
 SUBSYSTEMS: list[tuple[str, list[str]]] = [
-    ("scheduler", []), ("vmd", []), ("sock", []), ("iobuf", []), ("keyring", []), ("accel", ["iobuf"]),
-    ("bdev", ["accel", "keyring", "vmd", "sock", "iobuf"]), ("nvmf", ["bdev", "keyring", "sock", "accel", "iobuf"]), ("nbd", ["bdev"]),
+    ("scheduler", []),
+    ("vmd", []),
+    ("sock", []),
+    ("iobuf", []),
+    ("keyring", []),
+    ("accel", ["iobuf"]),
+    ("bdev", ["accel", "keyring", "vmd", "sock", "iobuf"]),
+    ("nvmf", ["bdev", "keyring", "sock", "accel", "iobuf"]),
+    ("nbd", ["bdev"]),
 ]
 _SOCK = {
-    "recv_buf_size": 4096, "send_buf_size": 4096, "enable_recv_pipe": True, "enable_quickack": False, "enable_placement_id": 0,
-    "enable_zerocopy_send_server": True, "enable_zerocopy_send_client": False, "zerocopy_threshold": 0, "tls_version": 0, "enable_ktls": False,
+    "recv_buf_size": 4096,
+    "send_buf_size": 4096,
+    "enable_recv_pipe": True,
+    "enable_quickack": False,
+    "enable_placement_id": 0,
+    "enable_zerocopy_send_server": True,
+    "enable_zerocopy_send_client": False,
+    "zerocopy_threshold": 0,
+    "tls_version": 0,
+    "enable_ktls": False,
 }
 
 
@@ -204,7 +219,7 @@ class Target:
 
     def rpc_notify_get_notifications(self, p: dict[str, Any]) -> list[dict[str, Any]]:
         first, most = p.get("id", 0), p.get("max", 1000)
-        return [{**event, "id": number} for number, event in enumerate(self.bdevs.events)][first:first + most]
+        return [{**event, "id": number} for number, event in enumerate(self.bdevs.events)][first : first + most]
 
     def rpc_spdk_kill_instance(self, p: dict[str, Any]) -> bool:
         given = p["sig_name"]
