@@ -74,7 +74,8 @@ def blocklisted(ceph: Ceph) -> list[str] | None:
         entries = ceph.blocklist()
     except HopError:
         return None
-    return [entry for entry in entries if (address_ip(entry) or "") and is_local(address_ip(entry) or "")]
+    addresses = [(entry, address_ip(entry)) for entry in entries]
+    return [entry for entry, address in addresses if address and is_local(address)]
 
 
 def bdev_problems(bdevs: t.Sequence[dict[str, t.Any]], table: ReleaseTable, blocked: list[str] | None) -> list[dict[str, str]]:

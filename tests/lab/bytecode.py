@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bytecode for what Ansible sends: a module arrives as a zip of sources, and compiling them takes an emulated processor 2 of the 4 seconds of every module run.
 
-So the lab's machines find the compiled form of a source by the source's hash. Modules do the same as without it; a source that is not known is compiled as ever.
+So the lab's machines find the compiled form of a source by the source's hash. Modules do the same as without it;
+a source that is not known is compiled as ever.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ BUILTIN = ("command", "copy", "file", "ping", "slurp", "stat", "systemd_service"
 def _sources() -> Iterator[Path]:
     """Everything that may be in a zip: ansible-core's module_utils and some modules, and ours."""
     found = subprocess.run(["ansible", "--version"], text=True, capture_output=True, check=True).stdout
-    core = Path(next(line.partition(" = ")[2] for line in found.splitlines() if "ansible python module location" in line))
+    core = Path([line.partition(" = ")[2] for line in found.splitlines() if "ansible python module location" in line][0])
     yield from (core / "module_utils").rglob("*.py")
     for name in BUILTIN:
         yield core / "modules" / f"{name}.py"
@@ -57,8 +58,10 @@ def _sources() -> Iterator[Path]:
 
 
 def files(magic: str) -> Iterator[tuple[str, bytes]]:
-    """Files for a machine whose Python has the bytecode ``magic`` (hex): the hook, and one file per source. Nothing where the versions differ, or
-    where no Ansible is at hand."""
+    """Files for a machine whose Python has the bytecode ``magic`` (hex): the hook, and one file per source.
+
+    Nothing where the versions differ, or where no Ansible is at hand.
+    """
     if magic != importlib.util.MAGIC_NUMBER.hex() or not shutil.which("ansible"):
         return
     yield SITE, HOOK.encode()

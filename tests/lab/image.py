@@ -111,7 +111,7 @@ def _modules(kernel: Path, target: Path, wanted: Iterable[str], log: Path) -> No
 
     needs = {}
     for line in (source / "modules.dep").read_text().splitlines():
-        module, _, others = line.partition(":")
+        module, _colon, others = line.partition(":")
         needs[plain(module)] = [module, *others.split()]
     builtin = {plain(line) for line in (source / "modules.builtin").read_text().splitlines()}
     files: set[str] = set()

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The Ansible inventory of a running lab. How to reach the machines is said here; what they shall be is declared in ``DECLARED`` and ``declared``."""
+
 from __future__ import annotations
 
 import json
@@ -62,9 +63,16 @@ def inventory(machines: Sequence[Spec], ssh_dir: Path, control: Path) -> dict[st
     for spec in targets:
         hosts[spec.name]["spdk_target_subsystems"] = [subsystem(spec)]
     common = [
-        "-F none", "-o IdentitiesOnly=yes", "-o BatchMode=yes", f"-o UserKnownHostsFile={ssh_dir / 'known_hosts'}", "-o GlobalKnownHostsFile=none",
+        "-F none",
+        "-o IdentitiesOnly=yes",
+        "-o BatchMode=yes",
+        f"-o UserKnownHostsFile={ssh_dir / 'known_hosts'}",
+        "-o GlobalKnownHostsFile=none",
         # the machines live in a network namespace of their own; this reaches them from outside of it
-        f"-o 'ProxyCommand=ip netns exec {os.environ.get('LAB_NETNS') or 'nvmeof-lab'} busybox nc %h %p'", "-o HostKeyAlias=lab", "-o StrictHostKeyChecking=yes", "-o LogLevel=ERROR",
+        f"-o 'ProxyCommand=ip netns exec {os.environ.get('LAB_NETNS') or 'nvmeof-lab'} busybox nc %h %p'",
+        "-o HostKeyAlias=lab",
+        "-o StrictHostKeyChecking=yes",
+        "-o LogLevel=ERROR",
     ]
     return {
         "all": {
@@ -109,4 +117,5 @@ def yaml_text(value: Any, indent: int = 0) -> str:
 
 def write(path: Path, machines: Sequence[Spec], ssh_dir: Path, control: Path) -> None:
     """Write the inventory file."""
-    path.write_text("---\n# Made by tests/lab/lab up; removed by tests/lab/lab down. Works from outside of the lab's network namespace: ansible-playbook -i FILE ...\n" + yaml_text(inventory(machines, ssh_dir, control)) + "\n")
+    head = "# Made by tests/lab/lab up; removed by tests/lab/lab down. Works from outside of the lab's network namespace: ansible-playbook -i FILE ..."
+    path.write_text(f"---\n{head}\n{yaml_text(inventory(machines, ssh_dir, control))}\n")

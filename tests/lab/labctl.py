@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The lab as a whole, and its command line."""
+
 from __future__ import annotations
 
 import argparse
@@ -66,7 +67,9 @@ class Lab:
 
     def _make(self, targets: int, hypervisors: int) -> None:
         """The machines of a lab with so many targets and hypervisors."""
-        self.machines = {spec.name: Machine(spec, self.state / "machines" / spec.name, self.ssh_dir, self.control, self.network) for spec in specs(targets, hypervisors)}
+        self.machines = {
+            spec.name: Machine(spec, self.state / "machines" / spec.name, self.ssh_dir, self.control, self.network) for spec in specs(targets, hypervisors)
+        }
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -167,7 +170,9 @@ class Lab:
         shutil.rmtree(target / "kernel", ignore_errors=True)
         return files
 
-    def _ready(self, machine: Machine, directory: Path, model: Path, ceph: Callable[[], None], guests: Callable[[], list[Path]], stage: Callable[[str], None]) -> None:
+    def _ready(
+        self, machine: Machine, directory: Path, model: Path, ceph: Callable[[], None], guests: Callable[[], list[Path]], stage: Callable[[str], None]
+    ) -> None:
         """Start one machine, wait for it and bring it what it needs."""
         names = [("outer", f"{NETWORKS[0]}.1"), *((one.name, one.spec.addresses[0]) for one in self.machines.values())]
         template.wake(machine, directory, model, "127.0.0.1 localhost\n" + "".join(f"{address} {name}\n" for name, address in names))
@@ -181,7 +186,10 @@ class Lab:
 
     # ---------------------------------------------------------------- down
     def strangers(self) -> list[int]:
-        """Processes of this lab wherever they run: in the namespace, or with the state or control directory in the command line of a QEMU, a Ceph daemon or ssh."""
+        """Processes of this lab wherever they run.
+
+        They are in the namespace, or have the state or control directory in the command line of a QEMU, a Ceph daemon or ssh.
+        """
         found = set(self.network.processes()) if self.network.found_owner() == str(self.state) else set()
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
@@ -240,9 +248,11 @@ class Lab:
         if not self.machines:
             print("no lab")
             return 1
-        up = {"network": self.network.found_owner() == str(self.state), "ceph": self.ceph.running(), **{name: bool(machine.pid()) for name, machine in self.machines.items()}}
+        up = {"network": self.network.found_owner() == str(self.state), "ceph": self.ceph.running()}
+        up.update((name, bool(machine.pid())) for name, machine in self.machines.items())
         for name, works in up.items():
-            where = " ".join(self.machines[name].spec.addresses) if name in self.machines else {"network": self.network.name, "ceph": f"{self.ceph.address}:{CEPH_PORT}"}[name]
+            others = {"network": self.network.name, "ceph": f"{self.ceph.address}:{CEPH_PORT}"}
+            where = " ".join(self.machines[name].spec.addresses) if name in self.machines else others[name]
             print(f"{name:8} {'up' if works else 'DOWN':5} {where}")
         return 0 if all(up.values()) else 1
 
@@ -260,7 +270,8 @@ class Lab:
 
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
-    top = argparse.ArgumentParser(prog="lab", description="Virtual machines, Ceph and a network for the tests. Environment: LAB_STATE, LAB_CACHE, LAB_NETNS, LAB_ACCEL, SPDK_TGT.")
+    about = "Virtual machines, Ceph and a network for the tests. Environment: LAB_STATE, LAB_CACHE, LAB_NETNS, LAB_ACCEL, SPDK_TGT."
+    top = argparse.ArgumentParser(prog="lab", description=about)
     sub = top.add_subparsers(dest="action", required=True, metavar="COMMAND")
     sub.add_parser("prerequisites", help="say what this machine lacks")
     sub.add_parser("image", help="build the machines' image into the cache")
@@ -270,7 +281,12 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--linux-guest", action="store_true", help="bring hypervisors the Linux guest too")
     sub.add_parser("down", help="remove everything but the cache")
     sub.add_parser("status", help="what runs")
-    for name, text in (("ssh", "a shell or a command in a machine"), ("exec", "a command of this machine in the lab's network"), ("ceph", "the ceph tool as admin"), ("rbd", "the rbd tool as admin")):
+    for name, text in (
+        ("ssh", "a shell or a command in a machine"),
+        ("exec", "a command of this machine in the lab's network"),
+        ("ceph", "the ceph tool as admin"),
+        ("rbd", "the rbd tool as admin"),
+    ):
         one = sub.add_parser(name, help=text)
         if name == "ssh":
             one.add_argument("host")

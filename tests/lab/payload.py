@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the lab brings into its machines over ssh: the SPDK target (or its simulator) and Ceph's configuration for targets, guests for hypervisors."""
+
 from __future__ import annotations
 
 import functools
@@ -46,7 +47,7 @@ class Archive:
 
     def __init__(self) -> None:
         self.buffer = io.BytesIO()
-        self.tar = tarfile.open(fileobj=self.buffer, mode="w")
+        self.tar = tarfile.TarFile(fileobj=self.buffer, mode="w")
 
     def add(self, name: str, data: bytes, mode: int = 0o644) -> None:
         """One file; ``name`` is absolute in the machine."""

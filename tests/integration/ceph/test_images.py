@@ -91,14 +91,13 @@ def test_the_blocklist(door, ceph):
 
 
 def test_two_growers_at_once_end_at_the_larger_size(reach, ceph, new_image):
+    def grow(name, size, results):
+        results[size] = run_module("rbd_image", {**reach, "pool": POOL, "image": name, "size": size, "state": "grown"})
+
     for _round in range(3):
         name = new_image(64 * MIB)
         results = {}
-
-        def grow(size, name=name, results=results):
-            results[size] = run_module("rbd_image", {**reach, "pool": POOL, "image": name, "size": size, "state": "grown"})
-
-        threads = [threading.Thread(target=grow, args=(size,)) for size in ("128M", "256M")]
+        threads = [threading.Thread(target=grow, args=(name, size, results)) for size in ("128M", "256M")]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -16,7 +16,9 @@
  *   STALL t=T lba=L / DONE t=T dt=N              a request takes longer than a second / has ended
  *   VERIFY ok=N err=M bad=K                      the result of 'v'
  * All times are in ticks of 10 ms. It understands single letters: s status, w start the load, x stop it, v read everything
- * written so far and check it, q reset the machine. */
+ * written so far and check it, q reset the machine.
+ *
+ * One file although a long one: there is no library below it, and what its parts share are ports and static memory. */
 
 typedef unsigned char u8;
 typedef unsigned short u16;

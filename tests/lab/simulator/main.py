@@ -193,8 +193,12 @@ class Program:
         path = self.options["socket"]
         if not path.startswith("/"):
             path = os.path.abspath(path)
+
+        def answer(method: str, params: Any) -> Any:
+            return target.call(method, params)  # the socket comes before the target: two targets on one socket must not both start
+
         try:
-            self.server = Server(path, lambda method, params: target.call(method, params))
+            self.server = Server(path, answer)
         except (SocketInUse, OSError) as error:
             print(f"rpc.c: spdk_rpc_listen: *ERROR*: {error}\napp.c: *ERROR*: Unable to start RPC service at {path}", file=sys.stderr)
             return 1

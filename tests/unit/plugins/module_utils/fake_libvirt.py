@@ -37,6 +37,11 @@ class FakeError(Exception):
         return str(self)
 
 
+def fail(error: FakeError) -> None:
+    """Raise it."""
+    raise error
+
+
 def lagging() -> FakeError:
     """What QEMU says to a size above the device's."""
     return FakeError(1, "internal error: unable to execute QEMU command 'block_resize': Cannot grow device files")
@@ -208,7 +213,7 @@ class FakeLibvirt:
     def _open(self, uri: str, read_only: bool) -> FakeConnection:
         self.opened.append((uri, read_only))
         if self.refuse:
-            raise self.refuse
+            fail(self.refuse)
         return self.connection
 
 
@@ -233,7 +238,7 @@ class FakeAgent:
         import base64
 
         if self.error:
-            raise self.error
+            fail(self.error)
         request = json.loads(command)
         self.commands.append(request["execute"])
         if request["execute"] == "guest-get-disks":

@@ -173,7 +173,7 @@ def test_loaded_but_no_device(host: FakeHost) -> None:
 def test_no_modprobe_at_all(host: FakeHost) -> None:
     (host.root / "dev/nvme-fabrics").unlink()
     connector = host.connector()
-    connector.run = lambda *_args, **kwargs: subprocess.run(["/nonexistent/modprobe"], **kwargs)
+    connector.run = lambda *_args, check, **kwargs: subprocess.run(["/nonexistent/modprobe"], check=check, **kwargs)
     with pytest.raises(HopError, match="No such file or directory"):
         connector.load(PATH)
 
