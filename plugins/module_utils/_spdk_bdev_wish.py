@@ -10,7 +10,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import CapacityError, parse_image_size
+from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import CapacityError, parse_image_size, parse_size
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import ImageSpec, ImageState
 from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Change
@@ -26,6 +26,7 @@ class WantedBdev:
     spec: ImageSpec | None
     wanted: int | None
     exact: bool
+    observed: int | None = None  # the image's bytes as another Ceph client read them
     found: dict[str, t.Any] | None = None
     image: ImageState | None = None
     action: str = "none"
@@ -121,6 +122,17 @@ def wanted_bdevs(wishes: t.Sequence[t.Mapping[str, t.Any]]) -> list[WantedBdev]:
                 raise bad(str(error), "correct the size") from error
             if block_size and wanted % block_size:
                 raise bad(f"a size of {wanted} bytes is not a multiple of the block_size {block_size}", "correct size or block_size")
+        observed = None
+        if wish.get("image_size"):
+            try:
+                observed = parse_size(wish["image_size"], "image_size")
+            except CapacityError as error:
+                raise bad(str(error), "give the bytes that nvmeof.spdk.rbd_image returned") from error
+            if wanted is not None and wanted > observed:
+                raise bad(
+                    f"the image has {observed} bytes, less than the wanted {wanted}, and this target does not grow it",
+                    "grow it first with nvmeof.spdk.rbd_image on a Ceph client",
+                )
         try:
             uuid = normal_uuid(wish.get("uuid"))
         except ValueError:
@@ -131,5 +143,5 @@ def wanted_bdevs(wishes: t.Sequence[t.Mapping[str, t.Any]]) -> list[WantedBdev]:
         names.add(name)
         if spec:
             images.add(spec)
-        items.append(WantedBdev(dict(wish), name, spec, wanted, bool(wish.get("exact")), uuid=uuid))
+        items.append(WantedBdev(dict(wish), name, spec, wanted, bool(wish.get("exact")), observed, uuid=uuid))
     return items

@@ -229,7 +229,17 @@ class BdevManager:
         return wanted
 
     def _look(self, item: WantedBdev) -> int:
-        """Read the image's true size in bytes; an image that cannot be read stops everything (fail closed)."""
+        """Read the image's true size in bytes; an image that cannot be read stops everything (fail closed), unless another client just did."""
+        if item.observed is not None:
+            if not self.target.table.is_so("follows_image"):
+                raise HopError(
+                    f"SPDK {self.target.table.name} does not follow its images, so this target must read the image itself",
+                    obj=item.bdev_name,
+                    hop="bdev",
+                    remedy="give the target python3-rbd (or the rbd tool) and a keyring, and leave image_size out",
+                )
+            item.before_image_bytes = item.image_bytes = item.observed
+            return item.observed
         item.image = self.ceph().state(item.source)
         item.before_image_bytes = item.image_bytes = item.image.size_bytes
         return item.image.size_bytes
@@ -431,6 +441,8 @@ class BdevManager:
 
     def _nudge(self, name: str, item: WantedBdev) -> None:
         """Send bdev_rbd_resize, if and only if the image read now has exactly the wanted size and the bdev read now is smaller."""
+        if item.observed is not None:
+            return  # what another client read is not read now
         image = self.ceph().size(item.source)
         item.image_bytes = image
         bdev = self.target.bdevs_by_name([name]).get(name)

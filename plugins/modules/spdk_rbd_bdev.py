@@ -76,6 +76,12 @@ options:
     description: Whether an image larger than O(size) is an error. It is never made smaller.
     type: bool
     default: false
+  image_size:
+    description:
+      - The image's size, as another Ceph client read it just now (M(nvmeof.spdk.rbd_image) returns it), for a target that cannot reach Ceph itself.
+      - The image is then not looked at, nothing is sent that could change it, and only the bdev is waited for. Needs SPDK 24.01, whose targets follow
+        their images.
+    type: str
   state:
     description:
       - V(present) creates what is missing and grows if O(size) is given.
@@ -125,6 +131,9 @@ options:
         description: See O(exact).
         type: bool
         default: false
+      image_size:
+        description: See O(image_size).
+        type: str
       state:
         description: See O(state).
         type: str
@@ -372,6 +381,7 @@ def bdev_options() -> dict[str, t.Any]:
         "read_only": {"type": "bool"},
         "size": {"type": "str"},
         "exact": {"type": "bool", "default": False},
+        "image_size": {"type": "str"},
         "state": {"type": "str", "choices": ["present", "absent", "grown"], "default": "present"},
         "force": {"type": "bool", "default": False},
     }

@@ -188,7 +188,10 @@ def _hand_out(work: dict[str, dict[str, list[dict[str, t.Any]]]], volume: t.Mapp
         )
     for reading in readings["bdev"]:
         if not reading.get("silent"):
-            work["targets"].setdefault(reading["host"], []).append({"name": reading["object"], "state": "grown", "size": size})
+            bdev = {"name": reading["object"], "state": "grown", "size": size}
+            if reading["host"] not in readers:
+                bdev["image_size"] = size  # what the client that grows it reads back before any target is asked to follow
+            work["targets"].setdefault(reading["host"], []).append(bdev)
     for reading in readings["device"]:
         if not reading.get("silent"):
             work["initiators"].setdefault(reading["host"], []).append({"uuid": volume["uuid"], "size": size})

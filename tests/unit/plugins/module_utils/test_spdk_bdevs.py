@@ -366,6 +366,27 @@ def test_an_unreadable_image_stops_everything(fake, ceph):
     assert mutating(fake) == []
 
 
+def test_a_target_without_ceph_waits_for_an_image_that_another_client_grew(fake, ceph):
+    fake.add_bdev("a", "p", "one")
+    ceph.unreadable = True
+    fake.images[("p", "one")] = 128 * MIB
+    _manager, (item,) = run(fake, ceph, wish(name="a", state="grown", size="128M", image_size=f"{128 * MIB}B"))
+    assert item.size_bytes == 128 * MIB and item.result()["satisfied"] and mutating(fake) == []
+
+
+def test_what_another_client_read_never_leads_to_a_resize(make_target, fake, ceph):
+    fake.add_bdev("a", "p", "one")
+    fake.watch = False
+    fake.images[("p", "one")] = 256 * MIB
+    error = failure(fake, ceph, wish(name="a", state="grown", size="128M", image_size="128M"))
+    assert error.hop == "bdev" and mutating(fake) == []
+    error = failure(fake, ceph, wish(name="a", state="grown", size="128M", image_size="64M"))
+    assert "rbd_image" in error.remedy
+    old = make_target(OLD)
+    old.add_bdev("a", "p", "one")
+    assert "does not follow" in failure(old, ceph, wish(name="a", state="grown", size="128M", image_size="128M")).message
+
+
 def test_one_bad_item_stops_the_list_before_the_first_is_touched(fake, ceph):
     fake.add_bdev("a", "p", "one")
     failure(fake, ceph, wish(name="a", state="grown", size="128M"), wish(name="b", state="grown", size="128M"))

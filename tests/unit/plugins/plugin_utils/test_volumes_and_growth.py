@@ -296,6 +296,7 @@ def test_a_target_without_ceph_leaves_the_image_to_a_ceph_client() -> None:
         c1={"images": {"fsid": target()["fsid"], "images": [{"pool": "pool-1", "image": "vol-1", "exists": True, "size_bytes": GIB}]}, "errors": {}},
     )
     made = plan(build(measurements), "2G")
+    assert made["targets"]["t1"][0]["image_size"] == f"{2 * GIB}B"
     assert made["images"] == {"c1": [{"pool": "pool-1", "rados_namespace": "", "image": "vol-1", "size": f"{2 * GIB}B"}]}
 
 
