@@ -306,6 +306,7 @@ def build(
         if measured.get("disks") is not None:
             _add_disks(name, measured["disks"], by_uuid)
     for volume in volumes.values():
+        _note_missing_devices(volume, measurements)
         _note_silent_hosts(volume, measurements, declared)
     return sorted(volumes.values(), key=lambda volume: volume["volume"]) + _orphans(strangers, measurements)
 
@@ -333,6 +334,17 @@ def _orphans(strangers: list[dict], measurements: t.Mapping[str, dict]) -> list[
         volume["orphan"] = True
         volume["readings"]["device"].append({"host": stranger["host"], "object": stranger["object"], "bytes": stranger["bytes"], "holders": [], "error": None})
     return sorted(found.values(), key=lambda volume: volume["volume"])
+
+
+def _note_missing_devices(volume: dict, measurements: t.Mapping[str, dict]) -> None:
+    """A host that is connected to the subsystem and shows no device for the namespace: every path looks live, and the volume is not there."""
+    nqns = {reading["nqn"] for reading in volume["readings"]["namespace"]}
+    shown = {reading["host"] for reading in volume["readings"]["device"]}
+    for name, measured in measurements.items():
+        connected = [one["name"] for one in (measured.get("host") or {}).get("controllers") or [] if one.get("nqn") in nqns]
+        if connected and name not in shown:
+            error = f"connected to the subsystem by {', '.join(connected)}, but no device has the UUID {' or '.join(volume['uuids'])}"
+            volume["readings"]["device"].append({"host": name, "object": name, "bytes": None, "holders": [], "error": error, "silent": True})
 
 
 def _note_silent_hosts(volume: dict, measurements: t.Mapping[str, dict], declared: t.Mapping[str, t.Mapping[str, t.Any]]) -> None:

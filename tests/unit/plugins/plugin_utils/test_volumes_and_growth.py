@@ -147,6 +147,16 @@ def test_what_nobody_read_is_unproven() -> None:
     assert verdict(fleet(t2={"errors": {"target": "host unreachable: timed out"}})) == "unproven at bdev"
 
 
+def test_a_connected_host_without_the_device_is_unproven_not_ok() -> None:
+    """Controllers can be live without a usable path (clashing UUIDs, an ANA group that is never live)."""
+    controllers = [{"name": "nvme0", "nqn": NQN, "state": "live"}]
+    measurements = fleet(h2={"host": {"namespaces": [], "controllers": controllers}, "errors": {}})
+    (volume,) = build(measurements)
+    assert judge(volume)["verdict"] == "unproven at device"
+    assert "connected to the subsystem by nvme0" in judge(volume)["reasons"][0]
+    assert "h2" not in plan([volume], "2G")["initiators"]
+
+
 def test_silence_counts_only_where_the_inventory_allows_for_the_volume() -> None:
     measurements = fleet(h2={"errors": {"host": "host unreachable"}}, t2={"errors": {"target": "host unreachable"}})
     (volume,) = build(measurements, {"h2": {"nqns": ["nqn.other"]}, "t2": {"images": ["pool-1/else"]}})
