@@ -8,14 +8,13 @@
 LEVELS := lint sanity units simulator ceph libvirt lab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test $(LEVELS) sanity-all bench lab-up lab-down lab-ssh format changelog clean
+.PHONY: help demo test $(LEVELS) sanity-all lab-up lab-down lab-ssh format changelog clean
 
 help:
 	@echo 'make demo          a Ceph, targets and hypervisors on this machine; volumes grown under running guests'
 	@echo 'make test          every level: $(LEVELS)'
 	@echo 'make LEVEL         one level of the above'
 	@echo 'make sanity-all    the sanity tests also with the oldest and the newest supported ansible-core'
-	@echo 'make bench         cost per volume and per host'
 	@echo 'make lab-up        start the lab and leave it running; lab-ssh HOST=name, lab-down'
 	@echo 'make format        lay out the Python files and sort their imports'
 	@echo 'make changelog     write CHANGELOG.* from the fragments for the version in galaxy.yml'
@@ -32,9 +31,6 @@ $(LEVELS):
 
 sanity-all:
 	tests/run sanity sanity-oldest sanity-newest
-
-bench:
-	tests/run --prepare bench -- tests/bench/run
 
 lab-up:
 	tests/run --prepare lab -- tests/lab/lab up

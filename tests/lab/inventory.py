@@ -73,6 +73,9 @@ def inventory(machines: Sequence[Spec], ssh_dir: Path, control: Path) -> dict[st
         "-o HostKeyAlias=lab",
         "-o StrictHostKeyChecking=yes",
         "-o LogLevel=ERROR",
+        # one connection for everybody, testinfra too: an emulated machine needs a second for a new one
+        "-o ControlMaster=auto -o ControlPersist=120",
+        f"-o ControlPath={control}/%C",
     ]
     return {
         "all": {
@@ -81,8 +84,7 @@ def inventory(machines: Sequence[Spec], ssh_dir: Path, control: Path) -> dict[st
                 "ansible_python_interpreter": "/usr/bin/python3",
                 "ansible_ssh_private_key_file": str(ssh_dir / "id_ed25519"),
                 "ansible_ssh_common_args": " ".join(common),
-                "ansible_ssh_args": "-o ControlMaster=auto -o ControlPersist=120",
-                "ansible_control_path": f"{control}/%%C",
+                "ansible_ssh_args": "",
                 "ansible_ssh_pipelining": True,
                 "lab_nqn": NQN,
                 "lab_pool": POOL,

@@ -51,7 +51,7 @@ def required_packages(levels: t.Iterable[str]) -> list[str]:
         name, *users = line.partition("#")[0].split() or [""]
         if name and wanted.intersection(users):
             names.append(name)
-    if wanted & {"lab", "bench"}:
+    if "lab" in wanted:
         names += [name for line in (ROOT / "tests/lab/requirements.apt").read_text().splitlines() for name in line.partition("#")[0].split()]
     return list(dict.fromkeys(names))
 

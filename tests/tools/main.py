@@ -7,7 +7,7 @@ A level that fails does not stop the later ones (``--fail-fast`` does). Each lev
 build/logs. The last line is always ``N passed, N failed``; the exit status is 1 when anything failed and 2 when the
 machine could not be made ready. No process that a level started outlives it.
 
-``tests/run --prepare TAG -- COMMAND ...`` gets the machine ready for TAG (a level, or "bench") and becomes COMMAND, in
+``tests/run --prepare TAG -- COMMAND ...`` gets the machine ready for TAG (a level) and becomes COMMAND, in
 the environment the tests have.
 """
 
