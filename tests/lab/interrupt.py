@@ -24,9 +24,7 @@ PLAYBOOKS = Path(__file__).resolve().parent.parent.parent / "playbooks"
 #: The tasks that act, and after how many seconds each attempt is killed: 0 is the boundary, the others are inside the module.
 MOMENTS = [
     ("Grow the images and wait until the bdevs show it", 2.0),
-    ("Make the devices show the new size", 0.0),
     ("Make the domains' disks show the new size", 0.0),
-    ("Make the domains' disks show the new size", 1.5),
 ]
 
 

@@ -15,7 +15,7 @@
  *   BAD t=T lba=L want=G got=G first=0xXX        a sector does not hold what was written to it
  *   STALL t=T lba=L / DONE t=T dt=N              a request takes longer than a second / has ended
  *   VERIFY ok=N err=M bad=K                      the result of 'v'
- * All times are in ticks of 10 ms. It understands single letters: s status, w start the load, x stop it, v read everything
+ * All times are in ticks of 50 ms. It understands single letters: s status, w start the load, x stop it, v read everything
  * written so far and check it, q reset the machine.
  *
  * One file although a long one: there is no library below it, and what its parts share are ports and static memory. */
@@ -25,9 +25,9 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
-#define HZ 100u
-#define BUDGET 4        /* requests per tick when everything is read back */
-#define PACE 4u         /* under load one request every so many ticks: enough to notice trouble, cheap enough for an emulated CPU */
+#define HZ 20u          /* an idle guest costs an emulated hypervisor a wake-up per tick */
+#define BUDGET 16       /* requests per tick when everything is read back */
+#define PACE 1          /* under load one request per tick: enough to notice trouble, cheap enough for an emulated CPU */
 #define MAX_DISKS 4
 #define MAX_SLOTS 4096
 #define HEAD_SLOTS 192u /* sectors used at the start of the disk, and of each part it grows by */
@@ -153,8 +153,8 @@ static void set_up_machine(void)
     outb(0x21, 4);    outb(0xa1, 2);
     outb(0x21, 1);    outb(0xa1, 1);
     outb(0x21, 0xfa); outb(0xa1, 0xff);
-    /* timer: 1193182 / 11932 = 100 Hz */
-    outb(0x43, 0x34); outb(0x40, 11932 & 0xff); outb(0x40, 11932 >> 8);
+    /* timer: 1193182 / 59659 = 20 Hz */
+    outb(0x43, 0x34); outb(0x40, 59659 & 0xff); outb(0x40, 59659 >> 8);
     /* serial: 115200 8n1 with FIFOs, polled */
     outb(COM1 + 1, 0); outb(COM1 + 3, 0x80); outb(COM1, 1); outb(COM1 + 1, 0); outb(COM1 + 3, 3); outb(COM1 + 2, 7); outb(COM1 + 4, 3);
 }
@@ -494,7 +494,7 @@ __attribute__((used)) void run(void)
         }
         if (ticks != last_tick) {
             last_tick = ticks;
-            budget = mode != LOAD ? BUDGET : ticks % PACE == 0;
+            budget = mode != LOAD ? BUDGET : PACE;
             if (inb(COM1 + 5) & 1) {
                 u8 letter = inb(COM1);
                 if (busy && letter != 's' && letter != 'q')
