@@ -310,7 +310,14 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_health import add_images, bdev_problems, blocklisted, problem, subsystem_problems
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_health import (
+    add_images,
+    bdev_problems,
+    blocklisted,
+    keyring_problems,
+    problem,
+    subsystem_problems,
+)
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_keyring import keys
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import (
     CEPH_OPTIONS,
@@ -328,6 +335,7 @@ def read_target(module: AnsibleModule, target: Target, ceph: CephDoor) -> dict[s
     """The module's ``target`` return value."""
     bdevs = target.bdevs()
     clusters = target.clusters()
+    keyring = keys(target)
     transports = target.transports()
     subsystems = target.subsystems()
     if module.params["connections"]:
@@ -352,11 +360,11 @@ def read_target(module: AnsibleModule, target: Target, ceph: CephDoor) -> dict[s
         "fsid": fsid,
         "clusters": [{key: cluster[key] for key in ("name", "user", "config_file")} for cluster in clusters],
         "bdevs": bdevs,
-        "keys": keys(target),
+        "keys": keyring,
         "referrals": referrals(target),
         "transports": transports,
         "subsystems": subsystems,
-        "problems": problems + bdev_problems(bdevs, target.table, blocked) + subsystem_problems(subsystems, transports, bdevs),
+        "problems": problems + bdev_problems(bdevs, target.table, blocked) + subsystem_problems(subsystems, transports, bdevs) + keyring_problems(keyring),
     }
 
 
