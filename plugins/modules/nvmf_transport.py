@@ -212,7 +212,7 @@ def main() -> None:
         manager = TransportManager(target)
         manager.plan(wishes)
         if not module.check_mode:
-            manager.apply(wishes)
+            manager.apply()
     except HopError as error:
         results = {}
         if manager is not None:
