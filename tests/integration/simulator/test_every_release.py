@@ -2,10 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One run of ansible-playbook over a simulated target of every second release or so: the modules as Ansible runs them.
+"""One run of ansible-playbook over simulated targets from 19.01.1 to 26.05: the modules as Ansible runs them.
 
-test_releases.py has all releases, in one process. Here the modules reach Ceph through the program `rbd`; a stand-in reads and
-edits the file that plays Ceph, which is named in the "configuration file" it is given.
+test_releases.py has all releases, in one process; here are those between which something changes that matters to a play. The
+modules reach Ceph through the program `rbd`; a stand-in reads and edits the file that plays Ceph, which is named in the
+"configuration file" it is given.
 """
 
 from __future__ import annotations
@@ -23,12 +24,16 @@ import pytest
 from release_world import FSID, IMAGES, MIB, World
 from simulator_process import ROOT
 
-PLAYED = ["19.01.1", "19.10", "20.01", "20.10", "21.04", "21.10", "22.05", "23.01.1", "24.01", "24.05", "25.05", "25.09", "26.01", "26.05"]
+PLAYED = ["19.01.1", "20.01", "20.10", "21.10", "22.05", "23.01.1", "24.05", "25.05", "25.09", "26.05"]
+#: `rbd status` is asked as often as `rbd info`, and needs no python.
+RBD_SHELL = """#!/bin/sh
+case " $* " in *" status "*) echo '{"watchers": []}';; *) exec "$0.py" "$@";; esac
+"""
 RBD = """#!/usr/bin/python3 -IS
 import fcntl, json, os, sys
 words = sys.argv[1:]
 path = open(words[words.index("-c") + 1]).read().strip()
-verb = next(word for word in words if word in ("info", "status", "resize"))
+verb = next(word for word in words if word in ("info", "resize"))
 pool, image = words[-1].split("/")
 with open(path + ".lock", "w") as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -38,8 +43,6 @@ with open(path + ".lock", "w") as lock:
         sys.exit(2)
     if verb == "info":
         print(json.dumps({"size": size}))
-    elif verb == "status":
-        print(json.dumps({"watchers": []}))
     else:
         wanted = int(words[words.index("--size") + 1].rstrip("B"))
         if wanted < size:
@@ -66,7 +69,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def environment(directory: Path) -> dict[str, str]:
     """Where the programs come before the real ones and python3-rbd is hidden."""
     for name, text in (
-        ("bin/rbd", RBD),
+        ("bin/rbd", RBD_SHELL),
+        ("bin/rbd.py", RBD),
         ("bin/ceph", CEPH),
         ("hidden/rbd.py", "raise ImportError('hidden')\n"),
         ("hidden/rados.py", "raise ImportError('hidden')\n"),
@@ -87,7 +91,7 @@ def environment(directory: Path) -> dict[str, str]:
     return {**os.environ, **quiet, **paths, "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3"}
 
 
-def test_a_play_over_every_release(directory: Path) -> None:
+def test_a_play_over_targets_of_many_releases(directory: Path) -> None:
     hosts = {}
     with ExitStack() as running:
         worlds = []
