@@ -87,6 +87,15 @@ def _detail(hop: str, reading: t.Mapping[str, t.Any]) -> str:
     return ""
 
 
+def _image_once(readings: t.Sequence[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
+    """One reading of the image for each size (or reason) that its readers gave, with all their names as ``host``."""
+    same: dict[tuple[t.Any, ...], dict[str, t.Any]] = {}
+    for reading in readings:
+        known = same.setdefault((reading["bytes"], reading["error"]), {**reading, "host": ""})
+        known["host"] += (", " if known["host"] else "") + reading["host"]
+    return list(same.values())
+
+
 def hops_of(volume: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
     """The volume's whole path, one entry per hop and place: ``hop``, ``name``, ``bytes``, ``goal_bytes`` (or null), ``detail``, ``error``.
 
@@ -94,18 +103,21 @@ def hops_of(volume: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
     """
     goal = goal_of(volume, None)
     entries: list[dict[str, t.Any]] = []
+    attached = {(disk["host"], disk["object"]): disk for disk in volume.get("attached") or []}
     for hop in HOPS:
-        for reading in volume["readings"][hop]:
+        for reading in _image_once(volume["readings"][hop]) if hop == "image" else volume["readings"][hop]:
             name = reading["object"] if hop == "image" else reading["host"] if reading.get("silent") else _named(reading)
             wanted = None if goal is None else goal_at(reading, goal)
             detail = "" if reading.get("silent") else _detail(hop, reading)
+            if hop == "disk" and (reading["host"], reading["object"]) in attached:
+                detail = f"attached by {attached[reading['host'], reading['object']]['source']}"
             entries.append({"hop": hop, "name": name, "bytes": reading["bytes"], "goal_bytes": wanted, "detail": detail, "error": reading["error"]})
         if hop == "device":
             for layer in volume.get("layers") or []:
                 detail = f"{layer['kind']} on {', '.join(layer['on'])}"
                 entries.append({"hop": "layer", "name": _named(layer), "bytes": layer["bytes"], "goal_bytes": None, "detail": detail, "error": None})
     running = {(reading["host"], reading["object"]) for reading in volume["readings"]["disk"]}
-    for disk in volume.get("attached") or []:
+    for disk in attached.values():
         if (disk["host"], disk["object"]) not in running:
             detail = f"{disk['state']}, attached by {disk['source']}"
             entries.append({"hop": "disk", "name": _named(disk), "bytes": None, "goal_bytes": None, "detail": detail, "error": None})
