@@ -27,19 +27,19 @@ MOST_BOXES = 10
 
 def el(name: str, attributes: t.Mapping[str, t.Any] | None = None, *children: t.Any) -> Markup:
     """An element of HTML or SVG. Text and attribute values are escaped; ``None`` and ``False`` leave an attribute or a child out."""
-    head = Markup(name)
+    head = name
     for key, value in (attributes or {}).items():
         if value is True:
-            head += Markup(" ") + Markup(key)
+            head += " " + key
         elif value is not None and value is not False:
-            head += Markup(' {}="{}"').format(Markup(key), str(value))
+            head += f' {key}="{escape(str(value))}"'
     if name in VOID:
-        return Markup("<{}/>").format(head)
-    inner = Markup("").join(escape(child) for child in children if child is not None and child is not False)
-    return Markup("<{}>{}</{}>").format(head, inner, Markup(name))
+        return Markup(f"<{head}/>")
+    inner = "".join([escape(child) for child in children if child is not None and child is not False])
+    return Markup(f"<{head}>{inner}</{name}>")
 
 
-def shorten(text: str, most: int = 22) -> str:
+def shorten(text: str, most: int = 21) -> str:
     """A name that fits a box: its middle goes, because its end tells it from others."""
     if len(text) <= most:
         return text

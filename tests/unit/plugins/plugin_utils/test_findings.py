@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._findings import findings
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._growth import audit
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._volumes import build
-from ansible_collections.nvmeof.spdk.tests.unit.plugins.plugin_utils.fleet import GIB, SIZE, bdev, fleet, namespace, nqn, uuid
+from ansible_collections.nvmeof.spdk.tests.fixtures.fleet import GIB, SIZE, bdev, fleet, namespace, nqn, uuid
 
 Fleet = t.Dict[str, t.Dict[str, t.Any]]
 
