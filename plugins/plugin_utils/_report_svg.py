@@ -21,7 +21,7 @@ from ._volumes import HOPS
 
 VOID = ("meta", "input", "rect", "path")
 WIDTH, HEIGHT, GAP_X, GAP_Y, TOP = 154, 62, 30, 12, 22
-#: A column shows at most so many boxes; those that lag or are unproven come before the others.
+#: A column shows at most so many boxes: those that lag or are unproven first, then those of hosts that use the volume.
 MOST_BOXES = 10
 
 
@@ -39,7 +39,7 @@ def el(name: str, attributes: t.Mapping[str, t.Any] | None = None, *children: t.
     return Markup(f"<{head}>{inner}</{name}>")
 
 
-def shorten(text: str, most: int = 21) -> str:
+def shorten(text: str, most: int = 20) -> str:
     """A name that fits a box: its middle goes, because its end tells it from others."""
     if len(text) <= most:
         return text
@@ -79,11 +79,13 @@ def _columns(row: t.Mapping[str, t.Any]) -> list[tuple[str, list[dict[str, t.Any
     return found
 
 
-def _shown(boxes: list[dict[str, t.Any]]) -> tuple[list[dict[str, t.Any]], int]:
+def _shown(boxes: list[dict[str, t.Any]], users: t.Container[str]) -> tuple[list[dict[str, t.Any]], int]:
     """The boxes that fit a column, and how many do not."""
     if len(boxes) <= MOST_BOXES:
         return boxes, 0
-    chosen = sorted(range(len(boxes)), key=lambda number: (boxes[number]["state"] in ("ok", "layer"), number))[: MOST_BOXES - 1]
+    chosen = sorted(range(len(boxes)), key=lambda number: (boxes[number]["state"] in ("ok", "layer"), boxes[number]["reading"]["host"] not in users, number))[
+        : MOST_BOXES - 1
+    ]
     return [boxes[number] for number in sorted(chosen)], len(boxes) - len(chosen)
 
 
@@ -138,8 +140,9 @@ def _box(hop: str, box: t.Mapping[str, t.Any]) -> Markup:
 def drawing(row: t.Mapping[str, t.Any]) -> Markup:
     """The path of a row of the truth table as one ``<svg>``."""
     columns, more = [], {}
+    users = {disk["host"] for disk in row.get("attached") or []}
     for hop, boxes in _columns(row):
-        shown, rest = _shown(boxes)
+        shown, rest = _shown(boxes, users)
         columns.append((hop, shown))
         more[hop] = rest
     tallest = max([len(boxes) + bool(more[hop]) for hop, boxes in columns], default=1)

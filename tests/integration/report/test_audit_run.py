@@ -6,8 +6,13 @@
 from __future__ import annotations
 
 import json
+import os
+import pathlib
 import re
+import subprocess
+import sys
 
+import yaml
 from ansible_collections.nvmeof.spdk.tests.fixtures.fleet import GIB, SIZE, fleet
 from conftest import HOSTILE, faulty_fleet
 
@@ -70,3 +75,35 @@ def test_unreachable_hosts_are_reported_and_check_mode_writes_too(run) -> None:
     assert [(item["kind"], item["host"]) for item in found.report["findings"]] == [("not-heard", "h3")]
     # nothing is declared of h3, so it may use any of them
     assert {row["verdict"] for row in found.report["volumes"]} == {"unproven at device"}
+
+
+def test_no_task_of_an_audit_changes_anything() -> None:
+    tasks = pathlib.Path(__file__).parents[3] / "roles/volume_growth/tasks"
+    for name in ("measure", "measure_images", "audit"):
+        for task in yaml.safe_load((tasks / f"{name}.yml").read_text()):
+            (module,) = [key for key in task if "." in key]
+            if module == "ansible.builtin.copy":  # the reports, on the controller
+                assert task["delegate_to"] == "localhost" and task["changed_when"] is False and task["when"].endswith("| length > 0")
+            else:
+                assert module.endswith("_info") or module in ("ansible.builtin.set_fact", "ansible.builtin.debug", "ansible.builtin.set_stats")
+
+
+def test_the_playbook_tells_a_fleet_that_does_not_answer(tmp_path: pathlib.Path) -> None:
+    """The playbook itself: one target without a socket, one host that ssh does not reach."""
+    ssh = tmp_path / "ssh"
+    ssh.write_text("#!/bin/sh\nexit 255\n")
+    ssh.chmod(0o755)
+    inventory = {
+        "spdk_targets": {"hosts": {"t1": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}}},
+        "nvme_initiators": {"hosts": {"h1": {"ansible_connection": "ssh", "ansible_host": "192.0.2.1", "ansible_ssh_executable": str(ssh)}}},
+    }
+    (tmp_path / "inventory.yml").write_text(json.dumps(inventory))
+    program = os.path.join(os.path.dirname(sys.executable), "ansible-playbook")
+    wish = {"report": str(tmp_path / "audit.json"), "html": str(tmp_path / "audit.html"), "spdk_target_socket": str(tmp_path / "no.sock")}
+    command = [program, "-i", str(tmp_path / "inventory.yml"), "nvmeof.spdk.audit_volumes", "-e", json.dumps(wish)]
+    done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "ANSIBLE_NOCOLOR": "1"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "audit.json").read_text())
+    assert [(item["kind"], item["host"]) for item in report["findings"]] == [("not-heard", "h1"), ("not-heard", "t1")]
+    assert "no.sock" in report["findings"][1]["text"] and "unreachable" in report["findings"][0]["text"]
+    assert (tmp_path / "audit.html").read_text().startswith("<!DOCTYPE html>")
