@@ -20,7 +20,8 @@ from ._verdict import goal_at, goal_of
 from ._volumes import HOPS
 
 VOID = ("meta", "input", "rect", "path")
-WIDTH, HEIGHT, GAP_X, GAP_Y, TOP = 154, 62, 30, 12, 22
+WIDTH, HEIGHT, GAP_X, GAP_Y, TOP = 154, 62, 26, 12, 22  # frame and bar have the same numbers in the style sheet
+RIGHT, BAR = WIDTH - 8, WIDTH - 16
 #: A column shows at most so many boxes: those that lag or are unproven first, then those of hosts that use the volume.
 MOST_BOXES = 10
 
@@ -115,8 +116,8 @@ def _lines(left: tuple[str, list[dict[str, t.Any]]], right: tuple[str, list[dict
 
 
 def _box(hop: str, box: t.Mapping[str, t.Any]) -> Markup:
-    reading, x, y = box["reading"], box["x"], box["y"]
-    size, goal = reading["bytes"], box["goal"]
+    """A box; what all boxes have alike (frame, bar) has its place and size from the style sheet, since a page has thousands."""
+    reading, size, goal = box["reading"], box["reading"]["bytes"], box["goal"]
     host = "" if hop == "image" else reading["host"]
     note = {"lagging": "lags", "critical": "critical", "unproven": "unproven"}.get(box["state"], "")
     exact = "unknown" if size is None else f"{size} B"
@@ -124,16 +125,16 @@ def _box(hop: str, box: t.Mapping[str, t.Any]) -> Markup:
     share = min(1.0, size / max(goal, 1)) if size is not None and goal else 0.0
     return el(
         "g",
-        {"class": f"box {box['state']}"},
+        {"class": f"box {box['state']}", "transform": f"translate({box['x']} {box['y']})"},
         el("title", None, full),
-        el("rect", {"class": "frame", "x": x, "y": y, "width": WIDTH, "height": HEIGHT, "rx": 6}),
-        el("text", {"class": "name", "x": x + 8, "y": y + 16}, shorten(str(reading["object"]))),
-        el("text", {"class": "host", "x": x + 8, "y": y + 30}, shorten(host)) if host else None,
-        el("text", {"class": "note", "x": x + WIDTH - 8, "y": y + 30, "text-anchor": "end"}, note) if note else None,
-        el("text", {"class": "size", "x": x + 8, "y": y + 47}, human(size)),
-        el("text", {"class": "exact", "x": x + WIDTH - 8, "y": y + 47, "text-anchor": "end"}, "" if size is None else str(size)),
-        el("rect", {"class": "all", "x": x + 8, "y": y + HEIGHT - 9, "width": WIDTH - 16, "height": 4, "rx": 2}),
-        el("rect", {"class": "part", "x": x + 8, "y": y + HEIGHT - 9, "width": round((WIDTH - 16) * share, 1), "height": 4, "rx": 2}) if share else None,
+        el("rect", {"class": "frame"}),
+        el("text", {"class": "name", "x": 8, "y": 16}, shorten(str(reading["object"]))),
+        el("text", {"class": "host", "x": 8, "y": 30}, shorten(host)) if host else None,
+        el("text", {"class": "note", "x": RIGHT, "y": 30}, note) if note else None,
+        el("text", {"class": "size", "x": 8, "y": 47}, human(size)),
+        el("text", {"class": "exact", "x": RIGHT, "y": 47}, str(size)) if size is not None else None,
+        el("rect", {"class": "all"}),
+        el("rect", {"class": "part", "width": round(BAR * share, 1)}) if share else None,
     )
 
 
@@ -156,7 +157,7 @@ def drawing(row: t.Mapping[str, t.Any]) -> Markup:
             box.update(x=x, y=y + number * (HEIGHT + GAP_Y))
         if more[hop]:
             below = y + len(boxes) * (HEIGHT + GAP_Y) + HEIGHT // 2
-            notes.append(el("text", {"class": "note", "x": x + 8, "y": below}, f"and {more[hop]} more, listed below"))
+            notes.append(el("text", {"class": "more", "x": x + 8, "y": below}, f"and {more[hop]} more, listed below"))
     lines = [line for left, right in zip(columns, columns[1:]) for line in _lines(left, right)]
     drawn = [_box(hop, box) for hop, boxes in columns for box in boxes]
     width = len(columns) * (WIDTH + GAP_X) - GAP_X + 2

@@ -19,7 +19,7 @@ from ansible_collections.nvmeof.spdk.plugins.filter.report_html import report_ht
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._audit import SUMMARY_CAP, report
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._lookup import LookupFailure, chain
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._report_html import page
-from ansible_collections.nvmeof.spdk.plugins.plugin_utils._report_svg import drawing, el, shorten
+from ansible_collections.nvmeof.spdk.plugins.plugin_utils._report_svg import BAR, HEIGHT, WIDTH, drawing, el, shorten
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._select import SelectError
 from ansible_collections.nvmeof.spdk.tests.fixtures.fleet import ASKED, GIB, SIZE, fleet, hostvars, nqn, uuid
 
@@ -242,8 +242,9 @@ def test_the_drawing_has_a_box_for_every_reading_and_marks_the_lag() -> None:
     assert len(boxes) == 1 + 2 + 2 + 6 + 3 + 1 + 1
     assert [node.get("class") for node in boxes if "lagging" in node.get("class")] == ["box lagging"] * 2
     bars = [rect for node in boxes if node.get("class") == "box lagging" for rect in node.iter("rect")]
-    whole, part = [next(float(rect.get("width")) for rect in bars if rect.get("class") == name) for name in ("all", "part")]
-    assert part == whole / 2
+    assert {float(rect.get("width")) for rect in bars if rect.get("class") == "part"} == {BAR / 2}
+    # the style sheet draws the whole bar and the frame
+    assert f".frame {{ width: {WIDTH}px; height: {HEIGHT}px" in STYLE and f".all {{ width: {BAR}px" in STYLE
     # a path leads to the target that listens at its address, so two of the four lines from namespaces to a host's paths are not there
     assert len(list(svg.iter("path"))) == 2 + 2 + 6 + 6 + 1 + 1
 

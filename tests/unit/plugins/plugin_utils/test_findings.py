@@ -184,7 +184,7 @@ def read_only_disk(measurements: Fleet) -> None:
 #: The seed, and what must be found: severity, kind, host, object.
 SEEDS: list[tuple[t.Callable[[Fleet], None], list[tuple[str, str, str, str]]]] = [
     (namespace_that_nobody_connects, [("info", "namespace-unused", "t1", "nqn.2026-01.org.example:spare#1")]),
-    (device_that_nobody_uses, [("info", "device-unused", "h1, h2, h3", "h1:/dev/nvme0n2")]),
+    (device_that_nobody_uses, [("info", "device-unused", "h1, h2, h3", "/dev/nvme0n2")]),
     (disk_by_kernel_name, [("warning", "unstable-name", "h1", "vm1:vdb")]),
     (disk_by_path, [("warning", "unstable-name", "h1", "vm1:vdb")]),
     (two_images_with_one_uuid, [("critical", "uuid-twice", "t1, t2, t3, t4", uuid(1))]),
