@@ -323,7 +323,9 @@ def _unused_devices(fleet: _Fleet) -> None:
             what = [f"{name}:{namespace['device']}" for name, namespace in places]
             text = f"connected and used by no domain, mount or layer: {some(what)}"
             remedy = "attach it by /dev/disk/by-id/nvme-uuid.UUID, or disconnect it if it is left over"
-            fleet.add("info", "device-unused", "device", ", ".join(name for name, _namespace in places), places[0][1]["device"], text, remedy, fleet.of_uuid.get(uuid))
+            fleet.add(
+                "info", "device-unused", "device", ", ".join(name for name, _namespace in places), places[0][1]["device"], text, remedy, fleet.of_uuid.get(uuid)
+            )
 
 
 def _shared_hosts(fleet: _Fleet) -> None:

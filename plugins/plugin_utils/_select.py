@@ -46,6 +46,8 @@ def _fault_of(exc: Exception, expression: str) -> str:
         return reason
     near = expression[position : position + 16]
     hint = "; numbers stand in backticks, as `100`" if near[:1].isdigit() else ""
+    if not near:  # -e select=... ends at the first space, and nothing else says so
+        hint = '; if it was cut there, write it without spaces or as JSON: -e \'{"select": "..."}\''
     return f"{reason}, at position {position} " + (f"(before {near!r})" if near else "(its end)") + hint
 
 

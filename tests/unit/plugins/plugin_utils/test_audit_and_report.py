@@ -119,7 +119,7 @@ def test_selections(expression: str, numbers: str) -> None:
 @pytest.mark.parametrize(
     ("expression", "text"),
     [
-        ("[?pool==", r"not valid JMESPath: Incomplete expression, at position 8 \(its end\)"),
+        ("[?pool==", r"not valid JMESPath: Incomplete expression, at position 8 \(its end\); if it was cut there, write it without spaces"),
         ("[?image_bytes < 100]", r"at position 16 \(before '100\]'\); numbers stand in backticks"),
         ("[?nosuch(pool)]", r"Unknown function: nosuch\(\)"),
         ("[].image", "must keep whole volumes.*it gave a list of str"),
