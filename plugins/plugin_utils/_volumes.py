@@ -211,14 +211,14 @@ def _add_host(name: str, host: dict, by_uuid: dict[str, dict], strangers: list[d
                     "host": name,
                     "object": f"{path.get('controller')} {path.get('traddr')}:{path.get('trsvcid')}",
                     "controller": path.get("controller"),
-                    "nqn": namespace.get("nqn"),
-                    "traddr": path.get("traddr"),
-                    "trsvcid": path.get("trsvcid"),
                     "state": path.get("state"),
                     "ana_state": path.get("ana_state"),
                     # a path that is down keeps its last size until it reconnects: that proves nothing
                     "bytes": path.get("size_bytes") if path.get("state") == "live" else None,
                     "error": None if path.get("state") == "live" else f"path is {path.get('state')}",
+                    "nqn": namespace.get("nqn"),
+                    "traddr": path.get("traddr"),
+                    "trsvcid": path.get("trsvcid"),
                 }
             )
         volume["readings"]["device"].append(
