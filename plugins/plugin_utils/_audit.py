@@ -30,8 +30,10 @@ def summary(rows: t.Sequence[t.Mapping[str, t.Any]], found: t.Sequence[t.Mapping
     verdicts: dict[str, int] = {}
     for row in rows:
         verdicts[verdict_class(row["verdict"])] = verdicts.get(verdict_class(row["verdict"]), 0) + 1
-    critical = [f"{row['volume']}: {row['verdict']}" for row in rows if row["verdict"].startswith("critical")]
-    critical += [f"{item['kind']} {item['host']} {item['object']}: {item['text']}" for item in found if item["severity"] == "critical"]
+    worst = [item for item in found if item["severity"] == "critical"]
+    told = {item["volume"] for item in worst}
+    critical = [f"{item['kind']} {item['host']} {item['object']}: {item['text']}" for item in worst]
+    critical += [f"{row['volume']}: {row['verdict']}" for row in rows if row["verdict"].startswith("critical") and row["volume"] not in told]
     return {
         "volumes": len(rows),
         "verdicts": dict(sorted(verdicts.items())),

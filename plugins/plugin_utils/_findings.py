@@ -353,7 +353,8 @@ def _domains(fleet: _Fleet) -> None:
             if not ours and not re.match(r"^/dev/(nvme|disk/by-id/nvme)", source):
                 continue
             if disk.get("held") is False and disk.get("domain_state") in _RUNNING:
-                text = f"QEMU holds a dead device, not the one {source or 'its source'} leads to now: the guest reads zeros"
+                leads = f"not the one {source} leads to now" if disk.get("device") else f"and {source or 'its source'} leads to none now"
+                text = f"QEMU holds a dead device, {leads}: the guest reads zeros or errors"
                 remedy = f"shut the domain {disk.get('domain')} down and start it, then check the guest's file systems"
                 fleet.add("critical", "dead-device", "disk", name, obj, text, remedy, volume)
             if _UNSTABLE.match(source) and not _UUID.search(source):
@@ -361,7 +362,8 @@ def _domains(fleet: _Fleet) -> None:
                 remedy = "use /dev/disk/by-id/nvme-uuid." + (disk.get("namespace_uuid") or "UUID") + " as the disk's source"
                 fleet.add("warning", "unstable-name", "disk", name, obj, text, remedy, volume)
             for problem in disk.get("problems") or []:
-                if problem.get("code") not in _DISK_CODES_SEEN and problem.get("severity") != "info":
+                seen = problem.get("code") in _DISK_CODES_SEEN or (problem.get("code") == "no_device" and disk.get("held") is False)
+                if not seen and problem.get("severity") != "info":
                     severity = "critical" if problem.get("severity") == "critical" else "warning"
                     fleet.add(severity, "disk-problem", "disk", name, obj, problem["problem"], problem["remedy"], volume)
 

@@ -136,6 +136,11 @@ def dead_device(measurements: Fleet) -> None:
     measurements["h5"]["disks"][0].update(held=False, problems=[{"code": "held", "problem": "x", "remedy": "y", "severity": "critical"}])
 
 
+def device_that_is_gone(measurements: Fleet) -> None:
+    told = [{"code": code, "problem": "x", "remedy": "y", "severity": "critical"} for code in ("held", "no_device")]
+    measurements["h5"]["disks"][0].update(held=False, device=None, problems=told)
+
+
 def other_serial_number(measurements: Fleet) -> None:
     subsystem(measurements, "t2")["serial_number"] = "OTHER"
 
@@ -201,6 +206,7 @@ SEEDS: list[tuple[t.Callable[[Fleet], None], list[tuple[str, str, str, str]]]] =
     (device_above_what_is_served, [("critical", "stale-path", "h4", "/dev/nvme0n1")]),
     (blocklisted_target, [("critical", "target-problem", "t2", "Ceph-host-rbd-img-3")]),
     (dead_device, [("critical", "dead-device", "h5", "vm6:vdb")]),
+    (device_that_is_gone, [("critical", "dead-device", "h5", "vm6:vdb")]),
     (other_serial_number, [("warning", "identity-differs", "t1, t2", nqn("a"))]),
     (other_nguid, [("critical", "identity-differs", "t1, t2", nqn("a") + "#1")]),
     (one_range_of_controller_ids, [("warning", "cntlid-overlap", "t1, t2", nqn("a"))]),
