@@ -216,8 +216,7 @@ def test_hostile_names_add_no_element_and_are_read_as_they_are() -> None:
     benign = Reader(page(report(clean), STYLE, SCRIPT, {"by": "me"}))
     found = report(hostile(clean))
     spoilt = Reader(page(found, STYLE, SCRIPT, {"by": HOSTILE}))
-    count = lambda reader: sorted(tag for tag, _attributes in reader.tags)  # noqa: E731
-    assert count(spoilt) == count(benign)
+    assert sorted(tag for tag, _attributes in spoilt.tags) == sorted(tag for tag, _attributes in benign.tags)
     assert {name for _tag, attributes in spoilt.tags for name in attributes} == {name for _tag, attributes in benign.tags for name in attributes}
     assert any(HOSTILE + "host-rbd-img-1" in text for text in spoilt.text)
 
