@@ -65,7 +65,6 @@ class QosManager:
             self.target.check_call(METHOD, params, item.bdev_name, "bdev")
             change = self.changes.add("bdev", item.bdev_name, "limit", {name: there.get(name, 0) for name in differs}, differs, lambda: None)
             item.changed = True
-            item.changes.append(change)
             self.work.append((item, params, change))
             calls.append({"method": METHOD, "params": params})
         return calls

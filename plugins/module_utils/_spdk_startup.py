@@ -23,7 +23,7 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import DI
 
 #: What a call means when its optional parameter is not given, where leaving it out and giving it must compare alike.
 DEFAULTS: dict[str, dict[str, t.Any]] = {
-    "bdev": {"read_only": False, "rados_namespace": None, **{name: 0 for name in LIMITS}},
+    "bdev": {"read_only": False, "rados_namespace": None, **dict.fromkeys(LIMITS, 0)},
     "cluster": {"user_id": None, "config_file": None, "key_file": None, "config_param": {}, "core_mask": None},
     "subsystem": {"allow_any_host": False, "ana_reporting": False},
     "host": {"psk": None, "dhchap_key": None, "dhchap_ctrlr_key": None},
@@ -91,7 +91,7 @@ def objects_of(calls: t.Iterable[Call]) -> Objects:
             maker(found, call.params)
         elif call.method in STARTUP_ONLY:
             found.setdefault(("setting", call.method), {}).update(call.params)
-        elif re.match(r"bdev_\w+_create$", call.method) and "name" in call.params:
+        elif re.match(r"bdev_\w+_create$|construct_\w+_bdev$", call.method) and "name" in call.params:
             found[("other bdev", call.params["name"])] = {"method": call.method}
         elif call.method not in _IGNORED:
             found[("call", f"{call.method} {call.params.get('name') or call.params.get('impl_name') or ''}".strip())] = dict(call.params)
@@ -227,6 +227,8 @@ def check_document(document: t.Any, table: ReleaseTable | None = None) -> list[C
             if call.method in METHODS:
                 table.require(call.method, name)
                 table.check_params(call.method, params, name)
+                if call.method == "nvmf_create_transport":
+                    table.check_transport_options(name, {key: value for key, value in params.items() if key not in ("trtype", "tgt_name")})
             elif table.methods is not None and call.wire not in table.methods:
                 raise HopError(
                     f"the target has no {call.wire}",
@@ -245,7 +247,9 @@ def _check_references(call: Call, params: dict[str, t.Any], seen: dict[str, set[
 
     def need(kind: str, name: t.Any, obj: str, hop: str) -> None:
         if str(name) not in seen[kind]:
-            raise HopError(f"{kind} {name} is used, but not declared before", obj=obj, hop=hop, call=call.method, remedy=f"declare the {kind}, or correct the name")
+            raise HopError(
+                f"{kind} {name} is used, but not declared before", obj=obj, hop=hop, call=call.method, remedy=f"declare the {kind}, or correct the name"
+            )
 
     def new(kind: str, name: str) -> None:
         if name in seen[kind]:
@@ -264,7 +268,7 @@ def _check_references(call: Call, params: dict[str, t.Any], seen: dict[str, set[
         if params.get("cluster_name"):
             need("cluster", params["cluster_name"], params["name"], "bdev")
         new("bdev", params["name"])
-    elif re.match(r"bdev_\w+_create$", call.method) and params.get("name"):
+    elif re.match(r"bdev_\w+_create$|construct_\w+_bdev$", call.method) and params.get("name"):
         new("bdev", params["name"])
     elif call.method == "bdev_set_qos_limit":
         _need_bdev(params["name"], params["name"], seen, need)
@@ -290,7 +294,7 @@ def _check_references(call: Call, params: dict[str, t.Any], seen: dict[str, set[
             )
         elif call.method == "nvmf_subsystem_add_host":
             for key in DEFAULTS["host"]:
-                if params.get(key):
+                if params.get(key) and not (key == "psk" and str(params[key]).startswith("/")):  # a file's path up to 24.05
                     need("key", params[key], f"{nqn} host {params['host']}", "path")
         elif call.method == "nvmf_subsystem_add_listener":
             need("transport", str(params["listen_address"]["trtype"]).upper(), nqn, "path")
