@@ -18,7 +18,7 @@ from simulator_process import ROOT, Simulator
 
 sys.path.insert(0, str(ROOT / "tests"))
 
-from module_runner import run_module  # noqa: E402
+from module_runner import run_module
 
 MIB = 1024 * 1024
 NQN = "nqn.2016-06.io.spdk:kept"
@@ -38,7 +38,7 @@ class Deployed:
         key = directory / "tls.key"
         key.write_text("NVMeTLSkey-1:01:MDAxMTIyMzM0NDU1NjY3Nzg4OTlhYWJiY2NkZGVlZmZwJEiQ:\n")
         key.chmod(0o600)
-        (directory / "ceph.json").write_text(json.dumps({"users": ["admin", "spdk"], "pools": {"pool-1": {name: 64 * MIB for name in UUIDS}}}))
+        (directory / "ceph.json").write_text(json.dumps({"users": ["admin", "spdk"], "pools": {"pool-1": dict.fromkeys(UUIDS, 64 * MIB)}}))
         self.declared: dict[str, Any] = {
             "keys": [{"name": "tls-1", "path": str(key)}],
             "clusters": [{"name": "ceph", "user": "spdk", "config_file": str(directory / "ceph.conf")}],
@@ -187,7 +187,9 @@ def test_each_drift_is_named(deployed: Deployed) -> None:
     deployed.call("nvmf_discovery_remove_referral", {"address": {**listen, "traddr": "192.0.2.9", "trsvcid": "8009"}})
     deployed.call("bdev_malloc_create", {"name": "by-hand", "num_blocks": 2048, "block_size": 512})
     deployed.call("bdev_rbd_delete", {"name": "vol-2"})
-    deployed.call("bdev_rbd_create", {"name": "vol-2", "pool_name": "pool-1", "rbd_name": "vol-2", "block_size": 512, "cluster_name": "ceph", "uuid": UUIDS["vol-2"]})
+    deployed.call(
+        "bdev_rbd_create", {"name": "vol-2", "pool_name": "pool-1", "rbd_name": "vol-2", "block_size": 512, "cluster_name": "ceph", "uuid": UUIDS["vol-2"]}
+    )
     checked = deployed.config(fail_on_drift=True)
     assert checked["failed"] and "bdev vol-2 (read_only)" in checked["msg"]
     found = {(drift["kind"], drift["object"]): drift for drift in checked["drifts"]}
@@ -232,7 +234,10 @@ def test_one_missing_image_keeps_nothing_else_away(deployed: Deployed) -> None:
         ("bdev", "vol-3", None),
         ("namespace", f"{NQN} namespace 7", None),
     ]
-    wish = {"clusters": deployed.declared["clusters"], "bdevs": [deployed.declared["bdevs"][2], {"name": "vol-4", "pool": "pool-1", "image": "vol-4", "uuid": OTHER[-36:]}]}
+    wish = {
+        "clusters": deployed.declared["clusters"],
+        "bdevs": [deployed.declared["bdevs"][2], {"name": "vol-4", "pool": "pool-1", "image": "vol-4", "uuid": OTHER[-36:]}],
+    }
     deployed.target.set_image("pool-1", "vol-4", 32 * MIB)
     failed = deployed.module("spdk_rbd_bdev", wish)
     assert failed["failed"] and [error["object"] for error in failed["errors"]] == ["vol-3"] and "check that the image exists" in failed["msg"]
