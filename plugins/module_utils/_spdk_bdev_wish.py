@@ -15,7 +15,7 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopErro
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import ImageSpec, ImageState
 from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Change
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_qos import wanted_limits
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import normal_uuid
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystem_facts import normal_uuid
 
 
 @dataclass

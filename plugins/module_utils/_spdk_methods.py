@@ -273,6 +273,10 @@ TRAITS: dict[str, Span] = {
     "ana_state_scalar": Span((20, 10), (21, 10)),
     # psk of nvmf_subsystem_add_host names a key of the keyring; a file's path in 23.05 and 24.01.
     "psk_is_key": Span((24, 5)),
+    # ... the path was taken beside the name until 24.09.
+    "psk_is_path": Span((23, 5), (24, 9)),
+    # framework_get_config shows the PSK of a host; whether older releases do is not known.
+    "shows_psk": Span((24, 5)),
     # supported_io_types tells a read-only RBD bdev.
     "shows_read_only": Span((25, 9)),
     "large_requests": Span((26, 5)),

@@ -90,6 +90,14 @@ def fail(module: AnsibleModule, error: HopError, **results: t.Any) -> t.NoReturn
     raise AssertionError  # fail_json does not return
 
 
+def warn(module: AnsibleModule, texts: t.Sequence[str], most: int = 20) -> None:
+    """Warnings, at most ``most`` of them: a thousand objects may say the same."""
+    for text in texts[:most]:
+        module.warn(text)
+    if len(texts) > most:
+        module.warn(f"and {len(texts) - most} more of the kind")
+
+
 def one_or_many(module: AnsibleModule, plural: str, names: t.Sequence[str]) -> list[dict[str, t.Any]]:
     """The list option ``plural``, or the one object given by the options ``names``; an empty list if neither is given."""
     if module.params[plural] is not None:

@@ -19,7 +19,7 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopErro
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_clusters import SECRET_PARAMS
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_qos import LIMITS, rounded
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_release import METHODS, ReleaseTable
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import DISCOVERY_NQN, listener_facts, listener_key
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystem_facts import DISCOVERY_NQN, listener_facts, listener_key
 
 #: What a call means when its optional parameter is not given, where leaving it out and giving it must compare alike.
 DEFAULTS: dict[str, dict[str, t.Any]] = {

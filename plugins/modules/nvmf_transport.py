@@ -169,9 +169,9 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import SPDK_OPTIONS, check_timeout, fail, one_or_many
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystems import TransportManager
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import SPDK_OPTIONS, check_timeout, fail, one_or_many, warn
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import Target
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_transports import TransportManager
 
 
 def normalised(entries: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
@@ -212,7 +212,7 @@ def main() -> None:
         manager = TransportManager(target)
         manager.plan(wishes)
         if not module.check_mode:
-            manager.apply()
+            manager.apply(wishes)
     except HopError as error:
         results = {}
         if manager is not None:
@@ -222,6 +222,7 @@ def main() -> None:
     finally:
         if target is not None:
             target.close()
+    warn(module, manager.unproven)
     planned = [{"method": method, "params": params} for method, params, unused in manager.calls]
     module.exit_json(
         changed=manager.changes.changed,

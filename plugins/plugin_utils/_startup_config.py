@@ -21,7 +21,7 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_qos import METHO
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_qos import wanted_limits
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_release import METHODS, ReleaseTable
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_startup import check_document
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import listener_facts
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystem_facts import listener_facts
 
 #: The release that is taken when none is given: the newest stable one the tables know.
 DEFAULT_RELEASE = (26, 5)
@@ -248,8 +248,5 @@ class _Renderer:
         return calls
 
 
-def _groups(states: t.Any) -> list[tuple[int, str]]:
-    """ANA states by group: a dict, or a list of ``anagrpid`` and ``ana_state``."""
-    if isinstance(states, dict):
-        return sorted((int(group), word) for group, word in states.items())
+def _groups(states: t.Sequence[t.Mapping[str, t.Any]] | None) -> list[tuple[int, str]]:
     return sorted((int(entry["anagrpid"]), entry["ana_state"]) for entry in states or [])

@@ -63,11 +63,16 @@ class Deployed:
                     "max_cntlid": 500,
                     "hosts": [{"nqn": HOST, "psk": "tls-1"}, OTHER],
                     "listeners": [
-                        {"traddr": "127.0.0.1", "trsvcid": PORTS[0], "ana_state": "non_optimized", "ana_states": {3: "inaccessible"}},
+                        {
+                            "traddr": "127.0.0.1",
+                            "trsvcid": PORTS[0],
+                            "ana_state": "non_optimized",
+                            "ana_states": [{"anagrpid": 3, "ana_state": "inaccessible"}],
+                        },
                         {"traddr": "127.0.0.1", "trsvcid": PORTS[1], "secure_channel": True, "sock_impl": "ssl"},
                     ],
                     "namespaces": [
-                        {"bdev": "vol-1", "nsid": 5, "eui64": "0011223344556677"},
+                        {"bdev": "vol-1", "eui64": "0011223344556677"},
                         {"bdev": "vol-2", "nsid": 2, "nguid": "0a1b2c3d0000400080000000000000ff", "auto_visible": False, "hosts": [HOST]},
                         {"bdev": "vol-3", "nsid": 7, "anagrpid": 3, "ptpl_file": str(directory / "ptpl.json")},
                     ],
@@ -141,10 +146,11 @@ def apply(state: Deployed) -> None:
     )
     assert not bdevs["failed"], bdevs
     state.found.update(bdevs=bdevs["bdevs"], release=bdevs["release"])
-    for section in render(declared, state.found)["subsystems"]:
-        for call in section["config"]:
-            if section["subsystem"] != "bdev" and call["method"] not in ("nvmf_set_config", "nvmf_set_max_subsystems", "nvmf_set_crdt"):
-                state.call(call["method"], call["params"])
+    done = [state.module("spdk_keyring", {"keys": declared["keys"]}), state.module("nvmf_transport", {"transports": declared["transports"]})]
+    subsystems = state.module("nvmf_subsystem", {"subsystems": declared["subsystems"]})
+    done += [subsystems, state.module("nvmf_referral", {"referrals": declared["referrals"]})]
+    assert not [result for result in done if result["failed"]], done
+    state.found["subsystems"] = subsystems["subsystems"]
     written = state.config(state="written")
     assert written["changed"] and not written["failed"], written
 

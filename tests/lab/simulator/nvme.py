@@ -11,6 +11,7 @@ from typing import Any
 
 from .decode import RpcError, errno_error
 from .nvmf import DHGROUPS, DIGESTS
+from .release import Release
 
 OPTIONS: dict[str, Any] = {
     "action_on_timeout": "none",
@@ -48,15 +49,21 @@ OPTIONS: dict[str, Any] = {
     "multipath_opts": {"policy": "active_passive"},
 }
 
+#: As recorded of 19.01.1.
+OLD_OPTIONS: dict[str, Any] = {"action_on_timeout": "none", "timeout_us": 0, "retry_count": 4, "nvme_adminq_poll_period_us": 1000000}
+
 
 class NvmeHost:
     """The initiator side of SPDK."""
 
-    def __init__(self) -> None:
-        self.options = dict(OPTIONS)
+    def __init__(self, release: Release) -> None:
+        self.old = not release.does("bdev_errno")
+        self.options = dict(OLD_OPTIONS if self.old else OPTIONS)
         self.hotplug = {"period_us": 100000, "enable": False}
 
     def rpc_bdev_nvme_attach_controller(self, p: dict[str, Any]) -> list[str]:
+        if self.old:
+            raise RpcError(-32602, "Invalid parameters")
         if not p["name"]:
             raise errno_error(errno.EINVAL)
         raise errno_error(errno.EIO if p["trtype"].upper() in ("TCP", "RDMA") else errno.ENODEV)

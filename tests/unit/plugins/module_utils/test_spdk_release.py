@@ -7,7 +7,8 @@ from __future__ import annotations
 import pytest
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_release import METHODS, ReleaseTable, Span, UnsupportedError, release_name
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import Target, bdev_facts, listener_facts, normal_address
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystem_facts import listener_facts, normal_address
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import Target, bdev_facts
 
 
 def test_names_by_release():

@@ -65,7 +65,9 @@ def test_subsystem_and_transport(target):
     done = run_module("nvmf_subsystem", wish)
     assert checked["rpc_calls"] == done["rpc_calls"] and done["changed"]
     (subsystem,) = done["subsystems"]
-    assert subsystem["namespaces"] == [{"nsid": 1, "bdev": "a", "uuid": UUID, "nguid": UUID.replace("-", ""), "anagrpid": None}]
+    ids = {"nsid": 1, "bdev": "a", "uuid": UUID, "nguid": UUID.replace("-", ""), "eui64": None}
+    assert subsystem["namespaces"] == [{**ids, "anagrpid": None, "auto_visible": True, "hosts": [], "ptpl_file": None}]
+    assert checked["subsystems"] == done["subsystems"]
     assert run_module("nvmf_subsystem", {**base, "subsystems": [{key: value for key, value in wish.items() if key != "socket"}]})["changed"] is False
     assert run_module("nvmf_subsystem", {**base, "nqn": NQN, "state": "absent"})["subsystems"][0]["state"] == "absent"
 
