@@ -88,7 +88,10 @@ def objects_of(calls: t.Iterable[Call]) -> Objects:
     for call in calls:
         maker = _MAKERS.get(call.method)
         if maker is not None:
-            maker(found, call.params)
+            try:
+                maker(found, call.params)
+            except (KeyError, TypeError, AttributeError):  # written by hand, and nothing that SPDK would take
+                found[("call", f"{call.method} {call.params.get('name') or ''}".strip())] = dict(call.params)
         elif call.method in STARTUP_ONLY:
             found.setdefault(("setting", call.method), {}).update(call.params)
         elif re.match(r"bdev_\w+_create$|construct_\w+_bdev$", call.method) and "name" in call.params:
@@ -238,7 +241,11 @@ def check_document(document: t.Any, table: ReleaseTable | None = None) -> list[C
                     cause=f"it runs SPDK {table.name}",
                     remedy="leave it out, or use a release and a build that have it",
                 )
-        _check_references(call, params, seen, any_host)
+        try:
+            _check_references(call, params, seen, any_host)
+        except (KeyError, TypeError, AttributeError) as error:
+            message = f"{call.wire} lacks the parameter {error}" if isinstance(error, KeyError) else f"a parameter of {call.wire} has the wrong type"
+            raise HopError(message, obj=name, hop="bdev", call=call.wire, cause=repr(error), remedy="correct the call") from error
     return calls
 
 

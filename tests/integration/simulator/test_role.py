@@ -158,3 +158,12 @@ def test_a_target_without_any_of_its_clusters_is_not_ready(lab: Lab) -> None:
         assert ready(lab, with_file=False).returncode == 0
     done = ready(lab, seconds="0.3")
     assert done.returncode == 1 and "the target is not ready" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("connected", "words"), [([{"nqn": NQN, "hostnqn": "nqn.h:1"}], "these hosts are connected: nqn.h:1"), (None, "this release cannot tell")]
+)
+def test_no_restart_under_connected_hosts(lab: Lab, connected: Any, words: str) -> None:
+    lab.variables |= {"spdk_target_restart": "when_needed", "spdk_target__config": {"restart_needed": ["something differs"], "connected": connected}}
+    code, text = lab.role("restart.yml")
+    assert code == 2 and words in text and "spdk_target_restart_force" in text and "Restart the service" not in text
