@@ -12,6 +12,7 @@ file is looked at here, where it can be said what is wrong (checks of module/key
 from __future__ import annotations
 
 import os
+import re
 import socket as socket_module
 import stat
 import struct
@@ -55,11 +56,23 @@ def present_keys(target: Target) -> dict[str, dict[str, t.Any]]:
     return {key["name"]: key for key in keys(target) if not key["removed"]}
 
 
+def looks_like_key(text: t.Any) -> bool:
+    """Whether a text is the content of a key rather than a name or a path: such a text must never be shown."""
+    return isinstance(text, str) and re.match(r"\s*(NVMeTLSkey-|DHHC-)", text) is not None
+
+
 def wanted_keys(entries: t.Sequence[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
     """Wishes ``name``, ``path``, ``state``, ``force``; raises for a name without a file or named twice."""
     wishes: dict[str, dict[str, t.Any]] = {}
     for entry in entries:
         name = entry["name"]
+        if looks_like_key(name) or looks_like_key(entry.get("path")):
+            raise HopError(
+                "name or path is a key itself",
+                obj="key",
+                hop="path",
+                remedy="put it into a file with mode 0600, and give a name and that file's path",
+            )
         if not name or name.startswith("/"):
             raise HopError(f"{name!r} is not the name of a key", obj=str(name), hop="path", remedy="use a short word, by which hosts are given the key")
         if entry["state"] == "present" and not entry.get("path"):

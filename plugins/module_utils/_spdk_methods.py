@@ -280,4 +280,8 @@ TRAITS: dict[str, Span] = {
     # supported_io_types tells a read-only RBD bdev.
     "shows_read_only": Span((25, 9)),
     "large_requests": Span((26, 5)),
+    # A bdev that is deleted while the news of a new image size is under way can end the target.
+    "delete_races_resize": Span((24, 1), (26, 9)),
+    # An unused bdev holds no watcher, so its image can be removed; a namespace of it then ends the target (seen in 23.01).
+    "unused_bdev_unwatched": Span(ALWAYS, (24, 1)),
 }

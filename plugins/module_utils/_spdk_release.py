@@ -26,16 +26,25 @@ class UnsupportedError(HopError):
 
 
 class ReleaseTable:
-    """What one running target has. ``methods`` are the names it listed itself (None: unknown), which also shows how it was built."""
+    """What one running target has. ``methods`` are the names it listed itself (None: unknown), which also shows how it was built.
 
-    def __init__(self, release: Release, methods: t.Collection[str] | None = None, socket: str = "the target") -> None:
+    ``pre``: a pre-release carries the number of the release to come and may lack anything that came on the way there, so
+    what counts is the release before it (``surely``).
+    """
+
+    def __init__(self, release: Release, methods: t.Collection[str] | None = None, socket: str = "the target", pre: bool = False) -> None:
         self.release = release
+        self.surely = max((known for known in RELEASES if known < release), default=OLDEST) if pre else release
+        self.pre = pre
         self.methods = None if methods is None else frozenset(methods)
         self.socket = socket
 
     @property
     def name(self) -> str:
-        return release_name(self.release)
+        return release_name(self.release) + ("-pre" if self.pre else "")
+
+    def _holds(self, span: Span) -> bool:
+        return span.holds(self.surely) and span.holds(self.release)
 
     @property
     def max_request(self) -> int:
@@ -43,7 +52,7 @@ class ReleaseTable:
         return MAX_REQUEST if self.is_so("large_requests") else MAX_REQUEST_OLD
 
     def is_so(self, trait: str) -> bool:
-        return TRAITS[trait].holds(self.release)
+        return TRAITS[trait].holds(self.surely)
 
     def wire_name(self, method: str) -> str | None:
         """The name to send for ``method``, or None if this target has none."""
@@ -54,14 +63,14 @@ class ReleaseTable:
             if known.legacy is not None and known.legacy in self.methods:
                 return known.legacy
             return None
-        if not known.span.holds(self.release):
+        if not self._holds(known.span):
             return None
-        return method if known.legacy is None or self.release >= known.renamed else known.legacy
+        return method if known.legacy is None or self.surely >= known.renamed else known.legacy
 
     def has(self, method: str, param: str | None = None) -> bool:
         if self.wire_name(method) is None:
             return False
-        return param is None or METHODS[method].params.get(param, Span(None)).holds(self.release)
+        return param is None or self._holds(METHODS[method].params.get(param, Span(None)))
 
     def require(self, method: str, obj: str, hop: str = "bdev") -> str:
         """The name to send, or an :class:`UnsupportedError` that names the release that has the method."""
@@ -69,7 +78,7 @@ class ReleaseTable:
         if name is not None:
             return name
         span = METHODS[method].span
-        if span.holds(self.release):
+        if self._holds(span):
             cause = f"the target runs SPDK {self.name} and does not list {method}"
             remedy = "run a target that was built with it" + (" (configure --with-rbd)" if "_rbd_" in method else "")
         else:
@@ -77,7 +86,7 @@ class ReleaseTable:
             if span.since is None:
                 remedy = "no SPDK release has it"
             else:
-                remedy = f"upgrade SPDK to {release_name(span.since)} or later" if span.since > self.release else "use another release"
+                remedy = f"upgrade SPDK to {release_name(span.since)} or later" if span.since > self.surely else "use another release"
         raise UnsupportedError(f"this SPDK release has no {method}", obj=obj, hop=hop, call=method, cause=cause, remedy=remedy)
 
     def check_params(self, method: str, params: t.Mapping[str, t.Any], obj: str, hop: str = "bdev") -> None:
@@ -94,10 +103,10 @@ class ReleaseTable:
             span = table.get(name)
             if span is None:
                 raise UnsupportedError(f"{method} has no parameter {name}", obj=obj, hop=hop, call=method, remedy="leave the option out")
-            if not span.holds(self.release):
+            if not self._holds(span):
                 if span.since is None:
                     remedy = f"no SPDK release has it up to {release_name(NEWEST)}; leave the option out"
-                elif span.since > self.release:
+                elif span.since > self.surely:
                     remedy = f"upgrade SPDK to {release_name(span.since)} or later, or leave the option out"
                 else:
                     remedy = "leave the option out"
@@ -121,11 +130,11 @@ class ReleaseTable:
                     hop="path",
                     call="nvmf_create_transport",
                     cause="SPDK would ignore it silently",
-                    remedy="correct the name; known are " + ", ".join(sorted(n for n, (span, k) in TRANSPORT_OPTIONS.items() if span.holds(self.release))),
+                    remedy="correct the name; known are " + ", ".join(sorted(n for n, (span, k) in TRANSPORT_OPTIONS.items() if self._holds(span))),
                 )
             span, kind = known
-            if not span.holds(self.release):
-                newer = span.since is not None and span.since > self.release
+            if not self._holds(span):
+                newer = span.since is not None and span.since > self.surely
                 raise UnsupportedError(
                     f"nvmf_create_transport has no option {name} in SPDK {self.name}",
                     obj=trtype,

@@ -16,6 +16,7 @@ import re
 import typing as t
 
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_keyring import looks_like_key
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_release import ReleaseTable
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystem_facts import HOST_KEYS
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystem_plan import NamedKey, Plan
@@ -55,7 +56,7 @@ def wanted_hosts(entries: t.Sequence[t.Any] | None, bad: t.Callable[..., HopErro
         for key in HOST_KEYS:
             if host[key] is not None and not isinstance(host[key], str):
                 raise bad(f"{key} of host {host['nqn']} is no text", "name a key of the target's keyring")
-            if host[key] and re.match(r"NVMeTLSkey-|DHHC-", host[key]):
+            if looks_like_key(host[key]):
                 raise bad(f"{key} of host {host['nqn']} is a key itself, not a key's name", "put it into a file, and that by name into the keyring")
         if host["dhchap_ctrlr_key"] and not host["dhchap_key"]:
             raise bad(f"host {host['nqn']} has a dhchap_ctrlr_key without a dhchap_key", "SPDK authenticates the controller only to a host with a key")

@@ -103,11 +103,14 @@ class Target:
                     raise
                 methods = client.call("get_rpc_methods")  # its name up to 19.04
             version = next((name for name in ("spdk_get_version", "get_spdk_version") if name in methods), None)
-            text, release = "SPDK v19.01 or older", OLDEST
+            text, release, pre = "SPDK v19.01 or older", OLDEST, False
             if version is not None:
                 answer = client.call(version)
                 text = str(answer.get("version"))
-                release = (int(answer["fields"]["major"]), int(answer["fields"]["minor"]))
+                fields = answer["fields"]
+                release = (int(fields["major"]), int(fields["minor"]))
+                # "-pre" on the way to a release, "-rc1" before it
+                pre = str(fields.get("suffix") or "").startswith(("-pre", "-rc"))
         except JsonRpcError as error:
             client.close()
             raise hop_error(error, socket, "bdev") from error
@@ -121,7 +124,7 @@ class Target:
                 cause=repr(error),
                 remedy="name the socket of the SPDK target",
             ) from error
-        table = ReleaseTable(release, methods, socket)
+        table = ReleaseTable(release, methods, socket, pre)
         client.max_request = table.max_request
         return cls(client, table, text)
 
@@ -294,6 +297,7 @@ LOG_REMEDY = "the target's log holds the reason (SPDK answers nearly all failure
 REMEDIES = {
     "bdev_rbd_create": "check that the image exists, that the cluster name is registered and its user may use the pool; the target's log holds the reason",
     "bdev_rbd_register_cluster": "check the configuration file, the keyring and the user on the target host, and that the mons answer",
+    "resize_rbd_bdev": "read the image's and the bdev's size before anything else; the resize may have happened in part",
     "bdev_rbd_resize": "read the image's and the bdev's size before anything else; the resize may have happened in part",
     "nvmf_create_subsystem": "check the NQN's form (nqn.yyyy-mm.reversed.domain:name, at most 223 bytes) and nvmf_set_max_subsystems",
     "nvmf_subsystem_add_listener": "check that the transport exists and that address and port are this host's and free; the target's log holds the reason",

@@ -273,7 +273,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import SPDK_OPTIONS, check_timeout, fail, one_or_many, warn
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import SPDK_OPTIONS, check_timeout, fail, hide_keys, one_or_many, warn
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystem_wish import wanted_subsystems
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystems import SubsystemManager
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import Target
@@ -334,6 +334,7 @@ def main() -> None:
         required_one_of=[("subsystems", "nqn")],
         supports_check_mode=True,
     )
+    hide_keys(module, module.params)
     check_timeout(module, "timeout")
     target, manager = None, None
     try:

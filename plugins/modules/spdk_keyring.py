@@ -179,7 +179,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_keyring import KeyringManager, target_process, wanted_keys
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import SPDK_OPTIONS, check_timeout, fail, one_or_many
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import SPDK_OPTIONS, check_timeout, fail, hide_keys, one_or_many
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import Target
 
 
@@ -205,6 +205,7 @@ def main() -> None:
         required_one_of=[("keys", "name")],
         supports_check_mode=True,
     )
+    hide_keys(module, module.params)
     check_timeout(module, "timeout")
     socket, purge, force = module.params["socket"], module.params["purge"], module.params["force"]
     target, manager = None, None

@@ -202,6 +202,14 @@ options:
       - A target whose Ceph does not answer stands still for C(client_mount_timeout), by Ceph's default 300 seconds.
     type: dict
     default: {}
+  resize_unit:
+    description:
+      - What the size of C(resize_rbd_bdev) means, on targets that have this method of a patch which no SPDK release took. Nothing can tell, and a wrong
+        answer destroys data, so such a target grows nothing unless this is given.
+      - The patch that was sent to SPDK takes V(bytes). Look into the source that the target was built from.
+      - Means nothing for targets that have C(bdev_rbd_resize) (20.04 and later).
+    type: str
+    choices: [bytes, mib]
   wait_timeout:
     description: Seconds a bdev may take to show its new size.
     type: int
@@ -467,6 +475,7 @@ def main() -> None:
             "clusters": {"type": "list", "elements": "dict", "options": clusters, "default": []},
             "config_defaults": {"type": "dict", "default": {}},
             "wait_timeout": {"type": "int", "default": 60},
+            "resize_unit": {"type": "str", "choices": ["bytes", "mib"]},
         },
         mutually_exclusive=[("bdevs", name) for name in ("name", "pool", "image", "rados_namespace", "cluster", "uuid", "read_only", "qos", "size")],
         supports_check_mode=True,
@@ -481,7 +490,7 @@ def main() -> None:
     try:
         items = wanted_bdevs(wishes)
         target = Target.open(module.params["socket"], module.params["timeout"])
-        manager = BdevManager(target, ceph, module.params["wait_timeout"])
+        manager = BdevManager(target, ceph, module.params["wait_timeout"], resize_unit=module.params["resize_unit"])
         manager.plan(items, module.params["clusters"], module.params["config_defaults"])
         if module.check_mode:
             manager.raise_first(items)

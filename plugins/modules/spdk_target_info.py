@@ -272,6 +272,31 @@ target:
           type: list
           elements: dict
           sample: [{"cntlid": 1, "hostnqn": "nqn.2014-08.org.nvmexpress:uuid:4ca08835-0e71-4c63-85af-4b201ffa646d"}]
+    hazards:
+      description: What is dangerous in this SPDK release by itself, whatever the target's state, and what the modules of this collection do about it.
+      type: list
+      elements: dict
+      contains:
+        hazard:
+          description: A word for it.
+          type: str
+          sample: delete_during_resize
+        text:
+          description: What the release does.
+          type: str
+          sample: SPDK 26.05 can crash when a bdev is deleted while the news of a new image size is under way
+        guard:
+          description: What the modules do about it.
+          type: str
+          sample: deletions come before growths, and wait until the bdev shows its image's size
+        remedy:
+          description: What to do.
+          type: str
+          sample: upgrade to 26.09 when it is released; do not resize an image whose bdev is being deleted
+        fixed_in:
+          description: The first release without it, or null.
+          type: str
+          sample: "26.09"
     problems:
       description: What is wrong or risky.
       type: list
@@ -314,7 +339,15 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_health import add_images, bdev_problems, blocklisted, problem, subsystem_problems
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_hazards import hazards
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_health import (
+    add_images,
+    bdev_problems,
+    blocklisted,
+    keyring_problems,
+    problem,
+    subsystem_problems,
+)
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_keyring import keys
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import (
     CEPH_OPTIONS,
@@ -332,6 +365,7 @@ def read_target(module: AnsibleModule, target: Target, ceph: CephDoor) -> dict[s
     """The module's ``target`` return value."""
     bdevs = target.bdevs()
     clusters = target.clusters()
+    keyring = keys(target)
     transports = target.transports()
     subsystems = target.subsystems()
     if module.params["connections"]:
@@ -356,11 +390,12 @@ def read_target(module: AnsibleModule, target: Target, ceph: CephDoor) -> dict[s
         "fsid": fsid,
         "clusters": [{key: cluster[key] for key in ("name", "user", "config_file")} for cluster in clusters],
         "bdevs": bdevs,
-        "keys": keys(target),
+        "keys": keyring,
         "referrals": referrals(target),
         "transports": transports,
         "subsystems": subsystems,
-        "problems": problems + bdev_problems(bdevs, target.table, blocked) + subsystem_problems(subsystems, transports, bdevs),
+        "hazards": hazards(target.table),
+        "problems": problems + bdev_problems(bdevs, target.table, blocked) + subsystem_problems(subsystems, transports, bdevs) + keyring_problems(keyring),
     }
 
 

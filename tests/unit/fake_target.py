@@ -100,6 +100,8 @@ class FakeTarget(FakeNvmf):
         self.hang_up: set[str] = set()
         self.slow: dict[str, float] = {}
         self.without: set[str] = set()
+        #: bytes of one unit of the patched resize_rbd_bdev; None: not patched
+        self.patched: int | None = None
         self.connections = 0
         self.start_nvmf()
         self._lock = threading.Lock()
@@ -180,6 +182,8 @@ class FakeTarget(FakeNvmf):
         for name, release in since.items():
             if self.release >= release:
                 table[name] = getattr(self, name)
+        if self.patched:
+            table["resize_rbd_bdev"] = self.resize_rbd_bdev
         lister = "rpc_get_methods" if self.release >= (19, 7) else "get_rpc_methods"
         table[lister] = lambda: sorted(table)
         for name in self.without:
@@ -285,6 +289,14 @@ class FakeTarget(FakeNvmf):
         rbd = bdev["driver_specific"]["rbd"]
         self.images[(rbd["pool_name"], rbd["rbd_name"])] = new_size * MIB
         bdev["num_blocks"] = new_size * MIB // bdev["block_size"]
+        return True
+
+    def resize_rbd_bdev(self, name: str, size: int) -> bool:
+        """The patch that no release took: no guard."""
+        rbd = self.bdevs[name]["driver_specific"]["rbd"]
+        assert self.patched
+        self.images[(rbd["pool_name"], rbd["rbd_name"])] = size * self.patched
+        self.bdevs[name]["num_blocks"] = size * self.patched // self.bdevs[name]["block_size"]
         return True
 
     def bdev_rbd_register_cluster(self, name: str, **params: t.Any) -> str:

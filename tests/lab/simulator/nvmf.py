@@ -254,7 +254,7 @@ class Nvmf:
         return shapes
 
     def rpc_nvmf_subsystem_get_controllers(self, p: dict[str, Any]) -> list[dict[str, Any]]:
-        return self.target.exporter.controllers(self._subsystem(p))
+        return self.target.exporter.controllers(self._subsystem(p)) + self.target.faults.played(p["nqn"])
 
     def rpc_nvmf_subsystem_get_qpairs(self, p: dict[str, Any]) -> list[dict[str, Any]]:
         self._subsystem(p)

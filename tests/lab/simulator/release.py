@@ -119,7 +119,7 @@ class Release:
         if match is None or f"{match[1]}.{match[2]}" not in table["releases"]:
             raise ValueError(f"no release {text}; there are {', '.join(table['releases'])}")
         self.text = text.lstrip("v")
-        self.number = number(text.lstrip("v"))
+        self.number = number(f"{match[1]}.{match[2]}")
         self.patch, self.suffix = int(match[3] or 0), match[4] or ""
         #: wire name -> {"name": present name, "state", "params", "relaxed", "alias"}
         self.methods: dict[str, dict[str, Any]] = {}
