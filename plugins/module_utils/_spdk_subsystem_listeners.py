@@ -73,17 +73,24 @@ def plan_listeners(plan: Plan, wish: SubsystemWish, now: dict[str, t.Any]) -> No
         for key, entry in there.items():
             if key not in wanted:
                 _remove(plan, wish, now, entry, "removing a listener")
-    if now["allow_any_host"]:
-        for entry in now["listeners"]:
-            if entry["secure_channel"]:
-                raise HopError(
-                    f"the listener {entry['traddr']}:{entry['trsvcid']} has a secure channel, but the subsystem allows any host",
-                    obj=wish.nqn,
-                    hop="path",
-                    call="nvmf_subsystem_add_listener",
-                    cause="a host without a name in the list has no key for the channel",
-                    remedy="set allow_any_host to false and name the hosts, or leave secure_channel out",
-                )
+    _refuse_secure_for_any(wish, now)
+
+
+def _refuse_secure_for_any(wish: SubsystemWish, now: dict[str, t.Any]) -> None:
+    """A secure channel and any host exclude each other, where the wish makes them meet."""
+    if not now["allow_any_host"]:
+        return
+    asked = {listener_key(entry) for entry in wish.listeners or [] if entry["secure_channel"]}
+    for entry in now["listeners"]:
+        if entry["secure_channel"] and (wish.allow_any_host or listener_key(entry) in asked):
+            raise HopError(
+                f"the listener {entry['traddr']}:{entry['trsvcid']} has a secure channel, but the subsystem allows any host",
+                obj=wish.nqn,
+                hop="path",
+                call="nvmf_subsystem_add_listener",
+                cause="a host without a name in the list has no key for the channel",
+                remedy="set allow_any_host to false and name the hosts, or leave secure_channel out",
+            )
 
 
 def _with_states_of(entry: dict[str, t.Any], current: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -48,10 +48,11 @@ class TransportManager:
         self.there: dict[str, dict[str, t.Any]] = {}
         #: Options that were declared and that the target does not show: neither equal nor different.
         self.unproven: list[str] = []
+        self._wishes: t.Sequence[t.Mapping[str, t.Any]] = ()
 
     def plan(self, wishes: t.Sequence[t.Mapping[str, t.Any]]) -> None:
         """``wishes``: ``trtype`` in upper case and ``options``."""
-        self.changes, self.calls, self.changed, self.unproven = Changes(), [], set(), []
+        self.changes, self.calls, self.changed, self.unproven, self._wishes = Changes(), [], set(), [], wishes
         self.there = {entry["trtype"]: entry for entry in self.target.transports()}
         for wish in wishes:
             trtype, options = wish["trtype"], dict(wish["options"] or {})
@@ -90,7 +91,7 @@ class TransportManager:
             f"{wish['trtype']}: SPDK {self.target.table.name} does not show the option {key}" for key in wish["options"] or {} if key not in there
         ]
 
-    def apply(self, wishes: t.Sequence[t.Mapping[str, t.Any]]) -> None:
+    def apply(self) -> None:
         """Create what is missing, then read back; options that the target took otherwise are errors."""
         if not self.calls:
             return
@@ -110,7 +111,7 @@ class TransportManager:
             if isinstance(outcome, HopError) and not isinstance(outcome, TimedOut):
                 raise outcome
         self.there = there
-        for wish in wishes:
+        for wish in self._wishes:
             if wish["trtype"] not in self.changed:
                 continue
             differs = _differences(there[wish["trtype"]], wish["options"] or {})

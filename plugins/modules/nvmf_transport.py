@@ -39,7 +39,9 @@ options:
   options:
     description:
       - Options of C(nvmf_create_transport), such as C(max_io_size) or C(c2h_success).
-      - The names are checked here, because SPDK ignores a mistyped one silently; an option that the running release lacks is an error.
+      - The names are checked here, because SPDK ignores a mistyped one silently; an option that the running release lacks, or that only
+        another type of transport has, is an error.
+      - An option that the target does not show cannot be compared; the module warns of it.
     type: dict
     default: {}
   transports:
@@ -72,6 +74,9 @@ EXAMPLES = r"""
         options:
           max_io_size: 262144
       - trtype: RDMA
+        options:
+          num_cqe: 4096
+          no_srq: false
 """
 
 RETURN = r"""
@@ -212,7 +217,7 @@ def main() -> None:
         manager = TransportManager(target)
         manager.plan(wishes)
         if not module.check_mode:
-            manager.apply(wishes)
+            manager.apply()
     except HopError as error:
         results = {}
         if manager is not None:

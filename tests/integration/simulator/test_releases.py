@@ -16,8 +16,9 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdev_wish import
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdevs import BdevManager
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_release import UnsupportedError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystem_wish import wanted_subsystems
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystems import SubsystemManager, TransportManager
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystems import SubsystemManager
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import Target
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_transports import TransportManager
 from release_world import HOSTS, IMAGES, MIB, NQN, RELEASES, UUIDS, FileCeph, World
 from simulator_process import Answer, Simulator, connect, exchange
 

@@ -205,10 +205,14 @@ def test_a_secure_listener(ready):
 
 
 def test_a_secure_channel_and_any_host(ready):
-    for wish in ({"allow_any_host": True, "listeners": [listener(secure_channel=True)]},):
-        assert "allows any host" in failure(ready, {"nqn": NQN, **wish}).message
+    wish = {"nqn": NQN, "allow_any_host": True, "listeners": [listener(secure_channel=True)]}
+    assert "allows any host" in failure(ready, wish).message
     run(ready, {"nqn": NQN, "listeners": [listener(secure_channel=True)]})
     assert "allows any host" in failure(ready, {"nqn": NQN, "allow_any_host": True}).message
+    # somebody else's doing keeps nothing else from being declared
+    ready.subsystems[NQN]["allow_any_host"] = True
+    settled(ready, {"nqn": NQN, "hosts": [HOST]})
+    assert "allows any host" in failure(ready, {"nqn": NQN, "listeners": [listener(secure_channel=True)]}).message
     settled(ready, {"nqn": NQN, "allow_any_host": True, "listeners": [], "purge": True})
 
 

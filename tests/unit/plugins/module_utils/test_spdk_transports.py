@@ -16,7 +16,7 @@ def transports(fake, *wishes, check=False):
         entries = [{"trtype": trtype, "options": options} for trtype, options in wishes]
         manager.plan(entries)
         if not check:
-            manager.apply(entries)
+            manager.apply()
     return manager
 
 
