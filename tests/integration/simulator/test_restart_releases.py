@@ -38,7 +38,7 @@ def deploy(world: World, declared: dict[str, Any]) -> dict[str, Any]:
     with Target.open(world.socket, 10) as target:
         transports = TransportManager(target)
         transports.plan(declared["transports"])
-        transports.apply(declared["transports"])
+        transports.apply()
         rbd = BdevManager(target, lambda: FileCeph(world.memory), 5)
         items = wanted_bdevs(declared["bdevs"])
         rbd.plan(items, declared["clusters"], declared["config_defaults"])
