@@ -215,3 +215,11 @@ def test_the_filter_takes_what_ansible_hands_over() -> None:
     assert methods(startup_config({"transports": [{"trtype": "TCP"}]})) == ["bdev_wait_for_examine", "nvmf_create_transport"]
     with pytest.raises(AnsibleFilterError, match="lacks 'pool'"):
         startup_config({"bdevs": [{"name": "a"}]}, {})
+
+
+def test_subsystems_without_missing_bdevs() -> None:
+    from ansible_collections.nvmeof.spdk.plugins.filter.without_bdevs import without_bdevs
+
+    subsystems = [{"nqn": NQN, "namespaces": [{"bdev": "a"}, {"bdev": "b"}]}, {"nqn": NQN + "2"}]
+    assert without_bdevs(subsystems, ["b"]) == [{"nqn": NQN, "namespaces": [{"bdev": "a"}]}, {"nqn": NQN + "2"}]
+    assert without_bdevs(subsystems, []) == subsystems
