@@ -15,11 +15,13 @@ description:
   - An image grows through librbd, which refuses to make it smaller; C(bdev_rbd_resize), which can truncate an image, is only sent to make a
     bdev notice the size its image already has.
   - If the true size of an image cannot be read, nothing is resized.
+  - One run at a time grows an image. It holds a lease on the image that other runs respect and see, until the bdev shows the new size.
 author:
   - nvmeof.spdk contributors (@nvmeof-spdk)
 extends_documentation_fragment:
   - nvmeof.spdk._spdk
   - nvmeof.spdk._ceph
+  - nvmeof.spdk._lease
 attributes:
   check_mode:
     support: full
@@ -358,12 +360,15 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdev_wish import
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdevs import BdevManager
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import (
     CEPH_OPTIONS,
+    LEASE_OPTIONS,
     SPDK_OPTIONS,
     CephDoor,
     check_timeout,
     fail,
+    lease_options,
     one_or_many,
     use_python_with_rbd,
+    warn_of_short_timeout,
 )
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import Target
 
@@ -400,6 +405,7 @@ def main() -> None:
         argument_spec={
             **SPDK_OPTIONS,
             **CEPH_OPTIONS,
+            **LEASE_OPTIONS,
             **bdev_options(),
             "bdevs": {"type": "list", "elements": "dict", "options": bdev_options()},
             "clusters": {"type": "list", "elements": "dict", "options": clusters, "default": []},
@@ -410,6 +416,7 @@ def main() -> None:
     )
     check_timeout(module, "timeout", "wait_timeout")
     use_python_with_rbd()
+    warn_of_short_timeout(module, "timeout", "wait_timeout")
     wishes = one_or_many(module, "bdevs", list(bdev_options()))
     if module.params["bdevs"] is None and module.params["clusters"] and not module.params["name"] and not module.params["pool"]:
         wishes = []  # only clusters are to be registered
@@ -418,7 +425,7 @@ def main() -> None:
     try:
         items = wanted_bdevs(wishes)
         target = Target.open(module.params["socket"], module.params["timeout"])
-        manager = BdevManager(target, ceph, module.params["wait_timeout"])
+        manager = BdevManager(target, ceph, module.params["wait_timeout"], lease=lease_options(module))
         manager.plan(items, module.params["clusters"])
         if not module.check_mode:
             manager.apply(items)

@@ -16,10 +16,10 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import (
     CephOptions,
     ImageNotFoundError,
     ImageSpec,
-    LibrbdCeph,
     ShrinkError,
     open_ceph,
 )
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_librbd import LibrbdCeph
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_tool import ToolCeph
 from module_runner import run_module
 
