@@ -197,12 +197,16 @@ def lease_of(holders: t.Sequence[Holder], now: float) -> dict[str, t.Any] | None
         known = None
     if not isinstance(known, dict):
         known = {}
+    duration = known.get("duration") if isinstance(known.get("duration"), int) else None
+    rest = None if holder.expires is None else max(0, math.ceil(holder.expires - now))
+    if rest is not None and duration is not None:
+        rest = min(rest, duration)  # clocks differ
     return {
         "owner": str(known.get("owner") or f"{holder.entity} at {holder.address}"),
         "by": known.get("by"),
         "since": known.get("since"),
-        "duration_seconds": known.get("duration"),
-        "remaining_seconds": None if holder.expires is None else max(0, math.ceil(holder.expires - now)),
+        "duration_seconds": duration,
+        "remaining_seconds": rest,
     }
 
 
