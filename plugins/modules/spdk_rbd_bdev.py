@@ -204,6 +204,14 @@ EXAMPLES = r"""
     size: 1T
     state: grown
 
+- name: Grow a volume in a job that may be killed and repeated
+  nvmeof.spdk.spdk_rbd_bdev:
+    name: vol-1
+    size: 1T
+    state: grown
+    lease_owner: "job-{{ job_id }}@{{ inventory_hostname }}"
+    lease_wait: 120
+
 - name: Close an image that no namespace uses any more
   nvmeof.spdk.spdk_rbd_bdev:
     name: vol-2

@@ -268,7 +268,7 @@ def watchers(ceph, image):
         return door.state(ImageSpec(POOL, "", image)).watchers
 
 
-def test_an_osd_that_stops_in_the_middle_leaves_one_growth_to_be_finished(volume, simulator, bdev, ceph):
+def test_an_osd_that_does_not_answer_ends_the_call_with_nothing_done(volume, simulator, bdev, ceph):
     image = volume(64 * MIB)
     ceph.signal("osd.0", signal.SIGSTOP)
     try:
