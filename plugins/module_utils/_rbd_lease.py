@@ -358,7 +358,7 @@ class Leases:
     def renew(self) -> None:
         """Renew what has used a third of its time; never raises (:meth:`require` does)."""
         with self._mutex:
-            for spec, held in self._held.items():
+            for spec, held in list(self._held.items()):
                 if held.lost or self._ceph is None or time.monotonic() - held.renewed < held.lock.duration / 3:
                     continue
                 started = time.monotonic()

@@ -49,6 +49,19 @@ def test_growth_without_ceph_is_refused_and_nothing_sent(base, target):
     assert target.images[("p", "one")] == 64 * MIB and result["rpc_calls"] == []
 
 
+def test_a_time_out_shorter_than_ceph_may_take_is_warned_of(base):
+    for module, names in (("spdk_rbd_bdev", ("timeout=10", "wait_timeout=5")), ("spdk_target_info", ("timeout=10",))):
+        result = run_module(module, {**base, **({"wait_timeout": 5, "bdevs": []} if module == "spdk_rbd_bdev" else {})})
+        assert [text.split()[0] for text in result["warnings"]] == list(names)
+        assert not run_module(module, {**base, "timeout": 60, **({"bdevs": []} if module == "spdk_rbd_bdev" else {})}).get("warnings")
+
+
+@pytest.mark.parametrize("options", [{"lease_duration": 29}, {"lease_wait": -1}, {"lease_owner": "a\tb"}])
+def test_a_wish_for_the_lease_that_cannot_be_meant(base, target, options):
+    result = run_module("spdk_rbd_bdev", {**base, "name": "a", "pool": "p", "image": "one", "uuid": UUID, **options})
+    assert result["failed"] and next(iter(options)) in result["msg"] and target.bdevs == {}
+
+
 def test_only_clusters(base, target):
     result = run_module("spdk_rbd_bdev", {**base, "clusters": [{"name": "c1", "config_param": {"client_mount_timeout": 5}}]})
     assert result["bdevs"] == [] and result["changed"] and target.clusters["c1"]["config_param"] == {"client_mount_timeout": "5"}
