@@ -231,7 +231,7 @@ def test_mons_that_do_not_answer_end_the_call_in_time(volume, simulator, reach, 
     result = run_module("spdk_rbd_bdev", params, env=without_bindings if way == "rbd" else None, timeout=100)
     refused(result)
     assert time.monotonic() - started < 60
-    assert any("timeout=10" in warning for warning in result["warnings"])
+    assert any("timeout=10" in str(warning) for warning in result["warnings"])
     assert ceph.image_bytes(POOL, image) == 64 * MIB
 
 
