@@ -122,7 +122,7 @@ def test_an_outside_shrink_under_a_namespace_is_critical_and_nothing_is_done(vol
         refused(bdev(name="a", state="grown", size=size), "CRITICAL", "behind the target's back")
     assert (simulator.bdev_bytes("a"), ceph.image_bytes(POOL, image)) == (128 * MIB, 64 * MIB)
     problems = run_module("spdk_target_info", {"socket": simulator.socket, **reach})["target"]["problems"]
-    assert [item["object"] for item in problems if item["severity"] == "critical"] == ["a"]
+    assert [item["object"] for item in problems if item["severity"] == "critical" and item["hop"] == "image"] == ["a"]
 
 
 WAYS = {"librbd": ("librbd", "librbd"), "programs": ("rbd", "rbd"), "mixed": ("librbd", "rbd")}
@@ -185,7 +185,8 @@ def test_two_growers_that_start_in_the_same_instant(ceph, new_image, ways, owner
         except Exception as error:  # looked at below
             said.append(error)
 
-    for number in range(ROUNDS):
+    # the programs take ten times as long and come less close
+    for number in range(ROUNDS if ways == WAYS["librbd"] else 5):
         said = []
         sizes = [(128 + 100 * number) * MIB, (200 + 100 * number) * MIB]
         threads = [threading.Thread(target=grow, args=(door, size, said)) for door, size in zip(doors, sizes if number % 2 else sizes[::-1])]
