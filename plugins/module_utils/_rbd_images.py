@@ -8,11 +8,12 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import CapacityError, human, parse_image_size
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
-from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import Ceph, ImageNotFoundError, ImageSpec
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import Ceph, CephError, ImageNotFoundError, ImageSpec, ImageState
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_lease import LeaseOptions, Leases
 from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Changes
 
 
@@ -28,6 +29,8 @@ class WantedImage:
     after: int | None = None
     changed: bool = False
     action: str = "none"
+    found: ImageState | None = None
+    leases: Leases = field(default_factory=Leases)
 
 
 def image_spec(entry: t.Mapping[str, t.Any]) -> ImageSpec:
@@ -70,7 +73,8 @@ def plan_images(ceph: Ceph, wanted: list[WantedImage]) -> Changes:
     changes = Changes()
     for item in wanted:
         try:
-            item.before = item.after = ceph.size(item.spec)
+            item.found = ceph.state(item.spec)
+            item.before = item.after = item.found.size_bytes
         except ImageNotFoundError as error:
             if item.state == "grown":
                 raise
@@ -91,15 +95,29 @@ def plan_images(ceph: Ceph, wanted: list[WantedImage]) -> Changes:
                     remedy="an image never shrinks; ask for the present size, or leave exact out",
                 )
             continue
+        ceph.check_growable(item.spec, item.found)
         _plan_grow(ceph, changes, item, item.size)
     return changes
+
+
+def apply_images(ceph: Ceph, changes: Changes, wanted: list[WantedImage], options: LeaseOptions, check_mode: bool) -> None:
+    """Carry the plan out, holding the lease of every image that grows."""
+    growing = {item.spec: item.found for item in wanted if item.action == "grown" and item.found is not None}
+    leases = Leases(options)
+    for item in wanted:
+        item.leases = leases
+    with leases.held(lambda: ceph, {} if check_mode else growing):
+        changes.apply(check_mode)
 
 
 def _plan_create(ceph: Ceph, changes: Changes, item: WantedImage, size: int) -> None:
     def create() -> None:
         ceph.create(item.spec, size)
-        # somebody else may have been quicker with another size
-        item.after = ceph.grow(item.spec, size, item.exact)[1]
+        found = ceph.state(item.spec)
+        item.after = found.size_bytes
+        if found.size_bytes != size:  # somebody else was quicker with another size
+            with Leases(item.leases.options).held(lambda: ceph, {item.spec: found}):
+                item.after = ceph.grow(item.spec, size, item.exact)[1]
 
     item.changed, item.action, item.after = True, "created", size
     changes.add("image", str(item.spec), "create", None, {"state": "present", "size_bytes": size}, create)
@@ -107,6 +125,7 @@ def _plan_create(ceph: Ceph, changes: Changes, item: WantedImage, size: int) -> 
 
 def _plan_grow(ceph: Ceph, changes: Changes, item: WantedImage, size: int) -> None:
     def grow() -> None:
+        item.leases.require(item.spec)
         item.after = ceph.grow(item.spec, size, item.exact)[1]
 
     item.changed, item.action, item.after = True, "grown", size
@@ -126,5 +145,11 @@ def image_result(item: WantedImage) -> dict[str, t.Any]:
 
 
 def pool_facts(ceph: Ceph, specs: t.Iterable[ImageSpec]) -> list[dict[str, t.Any]]:
-    """What the pools of these images can still take."""
-    return [{"pool": pool, "free_bytes": ceph.pool_free_bytes(pool)} for pool in sorted({spec.pool for spec in specs})]
+    """What the pools of these images can still take; None for what this client may not ask."""
+    pools = sorted({spec.pool for spec in specs})
+    try:
+        limits = ceph.pool_limits() if pools else {}
+    except CephError:
+        limits = {}
+    unknown = {"max_bytes": None, "full": None, "nearfull": None}
+    return [{"pool": pool, "free_bytes": ceph.pool_free_bytes(pool), **limits.get(pool, unknown)} for pool in pools]

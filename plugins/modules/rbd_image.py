@@ -12,10 +12,12 @@ short_description: Create and grow RBD images
 version_added: 0.1.0
 description:
   - Creates Ceph RBD images and lets them grow, on any Ceph client. An image is never made smaller and never removed.
+  - One run at a time grows an image. It holds a lease on the image that other runs respect and see.
 author:
   - nvmeof.spdk contributors (@nvmeof-spdk)
 extends_documentation_fragment:
   - nvmeof.spdk._ceph
+  - nvmeof.spdk._lease
 attributes:
   check_mode:
     support: full
@@ -156,6 +158,18 @@ pools:
       description: C(MAX AVAIL) of C(ceph df); V(null) if this client may not ask.
       type: int
       sample: 5368709120000
+    max_bytes:
+      description: The pool's quota in bytes; V(null) if there is none, or this client may not ask.
+      type: int
+      sample: null
+    full:
+      description: Whether the pool takes no more data (its quota is reached, or an OSD of it is full); V(null) if this client may not ask.
+      type: bool
+      sample: false
+    nearfull:
+      description: Whether the pool, or an OSD of it, is nearly full; V(null) if this client may not ask.
+      type: bool
+      sample: false
 changes:
   description: What was, or in check mode would be, changed.
   returned: always
@@ -199,9 +213,17 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
-from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_images import image_result, plan_images, pool_facts, wanted_images
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_images import apply_images, image_result, plan_images, pool_facts, wanted_images
 from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Changes
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import CEPH_OPTIONS, CephDoor, fail, one_or_many, use_python_with_rbd
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import (
+    CEPH_OPTIONS,
+    LEASE_OPTIONS,
+    CephDoor,
+    fail,
+    lease_options,
+    one_or_many,
+    use_python_with_rbd,
+)
 
 
 def image_options(required: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -220,6 +242,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **CEPH_OPTIONS,
+            **LEASE_OPTIONS,
             **image_options({}),
             "images": {"type": "list", "elements": "dict", "options": image_options({"required": True})},
         },
@@ -232,10 +255,11 @@ def main() -> None:
     ceph = CephDoor(module)
     changes, wanted, pools = Changes(), [], []
     try:
+        options = lease_options(module)
         wanted = wanted_images(one_or_many(module, "images", list(image_options({}))))
         if wanted:
             changes = plan_images(ceph(), wanted)
-            changes.apply(module.check_mode)
+            apply_images(ceph(), changes, wanted, options, module.check_mode)
             pools = pool_facts(ceph(), [item.spec for item in wanted])
     except HopError as error:
         done = [change.summary() for change in changes.items if change.done]

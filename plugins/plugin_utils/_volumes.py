@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ._lease import later_lease
+
 HOPS = ("image", "bdev", "namespace", "path", "device", "disk", "guest")
 
 #: Which measurement a hop needs.
@@ -111,6 +113,7 @@ def _new_volume(label: str) -> dict[str, t.Any]:
         "pool": None,
         "rados_namespace": None,
         "image": None,
+        "lease": None,
         "readings": {hop: [] for hop in HOPS},
         "layers": [],
         "attached": [],
@@ -138,6 +141,7 @@ def _add_targets(volumes: dict[tuple, dict], measurements: t.Mapping[str, dict])
                 rados_namespace=bdev.get("rados_namespace"),
                 image=bdev["image"],
             )
+            volume["lease"] = later_lease(volume["lease"], bdev.get("lease"))
             readings = volume["readings"]
             readings["bdev"].append(
                 {
@@ -191,6 +195,7 @@ def _add_ceph_clients(volumes: dict[tuple, dict], measurements: t.Mapping[str, d
             for (fsid, known), volume in volumes.items():
                 if known != label or (fsid and images.get("fsid") and fsid != images["fsid"]):
                     continue
+                volume["lease"] = later_lease(volume["lease"], image.get("lease"))
                 error = image.get("error") or (None if image.get("exists") else "the image does not exist")
                 volume["readings"]["image"].append({"host": name, "object": label, "bytes": image.get("size_bytes"), "error": error})
 
@@ -376,6 +381,7 @@ def _merge_unknown_clusters(volumes: dict[tuple, dict[str, t.Any]]) -> None:
                 home["readings"][hop].extend(orphan["readings"][hop])
             home["uuids"].extend(uuid for uuid in orphan["uuids"] if uuid not in home["uuids"])
             home["problems"].extend(orphan["problems"])
+            home["lease"] = later_lease(home["lease"], orphan["lease"])
 
 
 def _orphans(strangers: list[dict], measurements: t.Mapping[str, dict]) -> list[dict[str, t.Any]]:
