@@ -12,28 +12,27 @@ version_added: 0.1.0
 author: nvmeof.spdk contributors (@nvmeof-spdk)
 description:
   - SPDK's own C(save_config) loses registered clusters, read-only flags and ANA states, so the file is made from what the inventory declares.
-positional: found_bdevs, found_subsystems
+  - Every name that is used (a cluster, a bdev, a key, a transport) must be declared. What the release lacks is an error; nothing is left out.
+positional: found
 options:
   _input:
-    description: The declared state, with the keys V(clusters), V(transports), V(bdevs), V(subsystems).
+    description:
+      - The declared state, with the keys V(keys), V(clusters), V(config_defaults), V(bdevs), V(controllers), V(transports), V(referrals), V(subsystems),
+        V(max_subsystems), V(nvmf_config), V(crdt), each as the variable C(spdk_target_...) of the role C(nvmeof.spdk.spdk_target). All are optional.
     type: dict
     required: true
-  found_bdevs:
-    description: The RV(ignore:bdevs) that M(nvmeof.spdk.spdk_rbd_bdev) returned.
-    type: list
-    elements: dict
-    required: true
-  found_subsystems:
-    description: The RV(ignore:subsystems) that M(nvmeof.spdk.nvmf_subsystem) returned.
-    type: list
-    elements: dict
-    required: true
+  found:
+    description:
+      - What the modules read back - RV(ignore:bdevs) and RV(ignore:release) of M(nvmeof.spdk.spdk_rbd_bdev), RV(ignore:subsystems) of
+        M(nvmeof.spdk.nvmf_subsystem) - under these names. Without a release the newest is taken.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
 - name: Render
   ansible.builtin.set_fact:
-    content: "{{ {'clusters': [], 'transports': [], 'bdevs': [], 'subsystems': []} | nvmeof.spdk.startup_config([], []) }}"
+    content: "{{ {'transports': [{'trtype': 'TCP'}]} | nvmeof.spdk.startup_config({'release': {'major': 26, 'minor': 5}}) }}"
 """
 
 RETURN = r"""
@@ -49,20 +48,12 @@ from ansible_collections.nvmeof.spdk.plugins.plugin_utils._plain import plain
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._startup_config import StartupConfigError, render
 
 
-def startup_config(declared: t.Mapping[str, t.Any], found_bdevs: t.Sequence[dict], found_subsystems: t.Sequence[dict]) -> dict[str, t.Any]:
+def startup_config(declared: t.Mapping[str, t.Any], found: t.Mapping[str, t.Any] | None = None) -> dict[str, t.Any]:
     """The content of the start-up file."""
-    state = plain(declared)
     try:
-        return render(
-            state.get("clusters") or [],
-            state.get("transports") or [],
-            state.get("bdevs") or [],
-            state.get("subsystems") or [],
-            plain(found_bdevs),
-            plain(found_subsystems),
-        )
+        return render(plain(declared), plain(found))
     except StartupConfigError as exc:
-        raise AnsibleFilterError(str(exc)) from exc
+        raise AnsibleFilterError(f"startup_config: {exc}") from exc
     except KeyError as exc:
         raise AnsibleFilterError(f"startup_config: an object of the declared state lacks {exc}") from exc
 

@@ -14,6 +14,7 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import Capac
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import ImageSpec, ImageState
 from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Change
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_qos import wanted_limits
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystem_facts import normal_uuid
 
 
@@ -41,6 +42,7 @@ class WantedBdev:
     size_bytes: int | None = None
     satisfied: bool = True
     changes: list[Change] = field(default_factory=list)
+    error: HopError | None = None  # what kept this one back, while the others went on
 
     @property
     def state(self) -> str:
@@ -85,7 +87,7 @@ class WantedBdev:
             "image_bytes": self.image_bytes,
             "size_bytes": self.size_bytes,
             "satisfied": self.satisfied,
-            "message": self.message,
+            "message": self.message if self.error is None else str(self.error),
         }
 
 
@@ -133,6 +135,7 @@ def wanted_bdevs(wishes: t.Sequence[t.Mapping[str, t.Any]]) -> list[WantedBdev]:
                     f"the image has {observed} bytes, less than the wanted {wanted}, and this target does not grow it",
                     "grow it first with nvmeof.spdk.rbd_image on a Ceph client",
                 )
+        wanted_limits(wish.get("qos"), label)
         try:
             uuid = normal_uuid(wish.get("uuid"))
         except ValueError:

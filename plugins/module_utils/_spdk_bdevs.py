@@ -24,7 +24,8 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_lease import Leas
 from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Change, Changes
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdev_guard import refuse_vanished_image, resize_call, settle
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdev_wish import WantedBdev
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_clusters import REGISTER, clusters_to_register, register_cluster
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_clusters import REGISTER, cluster_for, clusters_to_register, register_cluster
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_qos import QosManager
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import RBD_PRODUCT, Target, TimedOut
 
 #: Seconds a watching target (24.01 and later) gets to see a new image size by itself; measured are 4 to 18 ms.
@@ -65,12 +66,13 @@ class BdevManager:
         self.planned: list[dict[str, t.Any]] = []
         self._register: list[dict[str, t.Any]] = []
         self._cluster_changes: list[Change] = []
+        self.qos = QosManager(target, self.changes)
 
     # -- plan --------------------------------------------------------------------------------------------------
 
-    def plan(self, items: list[WantedBdev], clusters: t.Sequence[t.Mapping[str, t.Any]]) -> None:
+    def plan(self, items: list[WantedBdev], clusters: t.Sequence[t.Mapping[str, t.Any]], config_defaults: t.Mapping[str, t.Any] | None = None) -> None:
         """Read what is there (two calls and one look at each image that counts) and decide; touches nothing."""
-        registered = self._plan_clusters(clusters)
+        registered = self._plan_clusters(clusters, config_defaults)
         bdevs = self.target.bdevs()
         by_name = {bdev["name"]: bdev for bdev in bdevs}
         by_image: dict[ImageSpec, dict[str, t.Any]] = {}
@@ -95,10 +97,11 @@ class BdevManager:
                 self._plan_create(item, registered, clusters)
             else:
                 self._plan_existing(item, item.found)
+        self.planned += self.qos.plan(items)
 
-    def _plan_clusters(self, clusters: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
+    def _plan_clusters(self, clusters: t.Sequence[t.Mapping[str, t.Any]], config_defaults: t.Mapping[str, t.Any] | None) -> list[str]:
         """Registered cluster names after this call."""
-        self._register, registered = clusters_to_register(self.target, clusters)
+        self._register, registered = clusters_to_register(self.target, clusters, config_defaults)
         for params in self._register:
             after = {key: value for key, value in params.items() if key != "name"}
             self._cluster_changes.append(self._change("cluster", params["name"], "register", None, {"state": "present", **after}))
@@ -197,7 +200,11 @@ class BdevManager:
                 item.uuid = str(uuid_module.uuid5(uuid_module.UUID(self.ceph().fsid()), f"{item.source.pool}/{item.source.namespace}/{item.source.image}"))
             self.target.check_call("bdev_rbd_create", self._create_params(item), item.name, "bdev")
         if item.wanted is not None:
-            image = self._look(item)
+            try:
+                image = self._look(item)
+            except HopError as error:
+                item.error = error  # one missing image does not keep the others away
+                return
             self._refuse_larger(item, image)
             item.grow_image = item.wanted > image
         after: dict[str, t.Any] = {"state": "present", **{k: v for k, v in self._create_params(item).items() if k != "name"}}
@@ -218,27 +225,7 @@ class BdevManager:
             if wanted:
                 self.target.check_call("bdev_rbd_create", {"cluster_name": wanted}, item.name, "bdev")
             return None
-        if wanted is None:
-            if len(clusters) == 1:
-                return clusters[0]["name"]
-            if len(registered) == 1:
-                return registered[0]
-            raise HopError(
-                "it is not clear through which registered cluster the image is to be opened",
-                obj=item.name,
-                hop="bdev",
-                cause="registered are " + (", ".join(registered) or "none"),
-                remedy="name one in the option cluster (and register it with the option clusters); without one each bdev costs its own 16 threads",
-            )
-        if wanted not in registered:
-            raise HopError(
-                f"no cluster {wanted} is registered at the target",
-                obj=item.name,
-                hop="bdev",
-                cause="registered are " + (", ".join(registered) or "none"),
-                remedy="register it with the option clusters",
-            )
-        return wanted
+        return cluster_for(item.name, wanted, registered, clusters)
 
     def _look(self, item: WantedBdev) -> int:
         """Read the image's true size in bytes; an image that cannot be read stops everything (fail closed), unless another client just did."""
@@ -352,8 +339,9 @@ class BdevManager:
             self._carry_out(items)
 
     def _carry_out(self, items: list[WantedBdev]) -> None:
-        """Clusters, deletions, images, creations, then the wait until every bdev shows its size; the first error ends it.
+        """Clusters, deletions, images, creations, the wait until every bdev shows its size, limits; the first error ends it.
 
+        An error of a single new bdev, or of limits, is raised when the others are made.
         Deletions come before growth: up to 26.05 a target can crash when a bdev is deleted while the news of a new
         image size is under way.
         """
@@ -370,7 +358,15 @@ class BdevManager:
                 for change in item.changes:
                     change.done = change.done or change.kind == "image"
         self._phase([item for item in items if item.action == "created"], "create")
-        self._wait([item for item in items if item.action in ("created", "grown") and item.wanted is not None])
+        self._wait([item for item in items if item.action in ("created", "grown") and item.wanted is not None and item.error is None])
+        self.qos.apply()
+        self.raise_first(items)
+
+    @staticmethod
+    def raise_first(items: t.Sequence[WantedBdev]) -> None:
+        """Raise the first error of a single bdev, once everything else is done (or, in check mode, planned)."""
+        for error in (item.error for item in items if item.error is not None):
+            raise error
 
     def _phase(self, items: list[WantedBdev], verb: str) -> None:
         """Create or delete ``items`` in one pipelined round and read back."""
@@ -393,17 +389,18 @@ class BdevManager:
         for item, name, outcome in zip(items, names, outcomes):
             bdev = there.get(name)
             fine = (bdev is not None and bdev["size_bytes"] > 0) if creating else bdev is None
+            problem: HopError | None = None
             if isinstance(outcome, HopError):
-                failure = failure or outcome
+                problem = outcome
             elif fine:
                 for change in item.changes:
                     change.done = True
                 if creating and bdev is not None:
                     item.size_bytes, item.uuid = bdev["size_bytes"], bdev["uuid"]
             elif late is not None:
-                failure = failure or late
+                problem = late
             elif creating and bdev is not None:
-                failure = failure or HopError(
+                problem = HopError(
                     "the new bdev has 0 blocks",
                     obj=name,
                     hop="bdev",
@@ -414,14 +411,17 @@ class BdevManager:
                     remedy="check pool, image and the cluster's user; remove the bdev (state=absent) before trying again",
                 )
             else:
-                failure = failure or HopError(
+                problem = HopError(
                     f"the target said it did {verb} the bdev, but reading back shows otherwise",
                     obj=name,
                     hop="bdev",
                     call=f"bdev_rbd_{verb}",
                     remedy="look at the target's log",
                 )
-        if failure is not None:
+            if creating and late is None:
+                item.error = problem
+            failure = failure or problem
+        if failure is not None and not (creating and late is None):
             raise failure
 
     def _wait(self, items: list[WantedBdev]) -> None:
@@ -508,7 +508,7 @@ class BdevManager:
         except HopError:
             pass  # the first failure is the one to report
         for item in items:
-            item.changed = any(change.done for change in item.changes)
+            item.changed = any(change.done for change in [*item.changes, *self.changes.of("bdev", item.bdev_name)])
             if not any(change.done and change.kind == "bdev" for change in item.changes):
                 item.action = "none"
             if not any(change.done and change.kind == "image" for change in item.changes):

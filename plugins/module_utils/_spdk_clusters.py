@@ -10,6 +10,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_release import ReleaseTable
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import Target, TimedOut
 
 REGISTER = "bdev_rbd_register_cluster"
@@ -18,11 +19,13 @@ REGISTER = "bdev_rbd_register_cluster"
 SECRET_PARAMS = ("key",)
 
 
-def clusters_to_register(target: Target, clusters: t.Sequence[t.Mapping[str, t.Any]]) -> tuple[list[dict[str, t.Any]], list[str]]:
+def clusters_to_register(
+    target: Target, clusters: t.Sequence[t.Mapping[str, t.Any]], config_defaults: t.Mapping[str, t.Any] | None = None
+) -> tuple[list[dict[str, t.Any]], list[str]]:
     """Parameters of the calls that are needed, and the names that are registered after them.
 
-    ``clusters`` is the module's option of that name. Raises :class:`HopError` for a cluster that is registered
-    differently, as one in use cannot be changed; touches nothing.
+    ``clusters`` is the module's option of that name; ``config_defaults`` (see :func:`cluster_params`) only goes into new ones.
+    Raises :class:`HopError` for a cluster that is registered differently, as one in use cannot be changed; touches nothing.
     """
     existing = {entry["name"]: entry for entry in target.clusters()}
     needed: list[dict[str, t.Any]] = []
@@ -32,17 +35,21 @@ def clusters_to_register(target: Target, clusters: t.Sequence[t.Mapping[str, t.A
         if not name or name in seen:
             raise HopError("clusters names this cluster twice, or a cluster has no name", obj=name or "clusters", hop="bdev", remedy="name each once")
         seen.add(name)
-        params = _parameters(cluster)
         if name in existing:
-            _compare(existing[name], params)
+            _compare(existing[name], cluster_params(cluster))
         else:
+            params = cluster_params(cluster, target.table, config_defaults)
             target.check_call(REGISTER, params, name, "bdev")
             needed.append(params)
     return needed, sorted(set(existing) | seen)
 
 
-def _parameters(cluster: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """One cluster as the call takes it."""
+def cluster_params(cluster: t.Mapping[str, t.Any], table: ReleaseTable | None = None, config_defaults: t.Mapping[str, t.Any] | None = None) -> dict[str, t.Any]:
+    """One cluster as the call takes it; the live call and the start-up file are made of this.
+
+    ``config_defaults`` (time-outs, so that a lost mon does not stop the target for 300 s) are added to config_param where the
+    release of ``table`` takes it beside config_file (22.01).
+    """
     name = cluster["name"]
     secret = [key for key in cluster.get("config_param") or {} if key in SECRET_PARAMS]
     if secret:
@@ -56,10 +63,38 @@ def _parameters(cluster: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     for option, param in (("user", "user_id"), ("config_file",) * 2, ("key_file",) * 2, ("core_mask",) * 2):
         if cluster.get(option):
             params[param] = cluster[option]
-    if cluster.get("config_param"):
+    config = dict(cluster.get("config_param") or {})
+    if table is not None and table.has(REGISTER, "config_file"):
+        config = {**(config_defaults or {}), **config}
+    if config:
         # every value must be a JSON string
-        params["config_param"] = {key: str(value) for key, value in cluster["config_param"].items()}
+        params["config_param"] = {key: str(value) for key, value in config.items()}
     return params
+
+
+def cluster_for(name: str, wanted: str | None, registered: t.Sequence[str], declared: t.Sequence[t.Mapping[str, t.Any]]) -> str:
+    """The cluster through which the bdev ``name`` opens its image: the wanted one, or the only one there is."""
+    if wanted is None:
+        if len(declared) == 1:
+            return declared[0]["name"]
+        if len(registered) == 1:
+            return registered[0]
+        raise HopError(
+            "it is not clear through which registered cluster the image is to be opened",
+            obj=name,
+            hop="bdev",
+            cause="registered are " + (", ".join(registered) or "none"),
+            remedy="name one in the option cluster (and register it with the option clusters); without one each bdev costs its own 16 threads",
+        )
+    if wanted not in registered:
+        raise HopError(
+            f"no cluster {wanted} is registered at the target",
+            obj=name,
+            hop="bdev",
+            cause="registered are " + (", ".join(registered) or "none"),
+            remedy="register it with the option clusters",
+        )
+    return wanted
 
 
 def _compare(there: t.Mapping[str, t.Any], params: t.Mapping[str, t.Any]) -> None:
@@ -67,9 +102,11 @@ def _compare(there: t.Mapping[str, t.Any], params: t.Mapping[str, t.Any]) -> Non
     for option, param in (("user", "user_id"), ("config_file",) * 2, ("key_file",) * 2, ("config_param",) * 2):
         if param not in params or params[param] == there[option]:
             continue
-        if option == "config_param":  # it may hold somebody's secret
+        if option == "config_param":  # it may hold somebody's secret; entries beyond the wanted ones came from config_defaults
             present = there[option] or {}
-            keys = sorted(key for key in set(present) | set(params[param]) if present.get(key) != params[param].get(key))
+            keys = sorted(key for key in params[param] if present.get(key) != params[param][key])
+            if not keys:
+                continue
             detail = f"they differ in {', '.join(keys)}"
         else:
             detail = f"{there[option]!r}, wanted {params[param]!r}"

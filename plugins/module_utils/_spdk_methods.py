@@ -82,6 +82,7 @@ METHODS: dict[str, Method] = {
     "keyring_get_keys": Method(Span((24, 5))),
     # -- bdevs
     "bdev_get_bdevs": Method(Span(), "get_bdevs", _params("name", timeout=(22, 5))),
+    "bdev_wait_for_examine": Method(Span((21, 1))),
     "bdev_set_qos_limit": Method(Span(), "set_bdev_qos_limit", _params("name rw_ios_per_sec rw_mbytes_per_sec r_mbytes_per_sec w_mbytes_per_sec")),
     "bdev_rbd_create": Method(
         Span(),

@@ -61,6 +61,7 @@ def bdev_facts(raw: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         "size_bytes": int(raw.get("num_blocks") or 0) * int(raw.get("block_size") or 0),
         "claimed": bool(raw.get("claimed")),
         "read_only": None if writable is None else not writable,
+        "qos": raw.get("assigned_rate_limits") or {},
         "pool": rbd.get("pool_name") if is_rbd else None,
         # no upstream release has RADOS namespaces; a vendor's may show one
         "rados_namespace": (rbd.get("namespace_name") or "") if is_rbd else None,

@@ -4,6 +4,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# Over 500 lines because of the documentation: every option of a bdev is there twice, and so are those of the list.
+
 from __future__ import annotations
 
 DOCUMENTATION = r"""
@@ -37,6 +39,7 @@ attributes:
     platforms: linux
     description: Runs on the host of the SPDK target.
 notes:
+  - A bdev that cannot be created, or whose limits cannot be set, does not keep the others away; the module fails after them and names it in RV(errors).
   - Run it on one target at a time for images that several targets export.
   - SPDK forgets bdevs and clusters when it ends; its start-up configuration must name them.
 options:
@@ -70,6 +73,25 @@ options:
   read_only:
     description: Whether the image is opened read-only; a new bdev is writable if this is not given. Needs SPDK 25.09.
     type: bool
+  qos:
+    description:
+      - Rate limits of the bdev. V(0) is unlimited; a limit that is not given is left alone.
+      - The target rounds I/Os per second up to whole thousands, and so they are compared.
+      - SPDK 26.05 takes the limits of a bdev only once before something opens it; a later change needs the bdev to be a namespace.
+    type: dict
+    suboptions: &qos
+      rw_ios_per_sec:
+        description: Reads and writes per second.
+        type: int
+      rw_mbytes_per_sec:
+        description: MiB read and written per second.
+        type: int
+      r_mbytes_per_sec:
+        description: MiB read per second.
+        type: int
+      w_mbytes_per_sec:
+        description: MiB written per second.
+        type: int
   size:
     description:
       - The size the volume is to have at least, such as V(800G); a whole number of MiB. The image and the bdev grow to it.
@@ -126,6 +148,10 @@ options:
       read_only:
         description: See O(read_only).
         type: bool
+      qos:
+        description: See O(qos).
+        type: dict
+        suboptions: *qos
       size:
         description: See O(size).
         type: str
@@ -171,6 +197,13 @@ options:
       core_mask:
         description: CPU cores of the connection's threads. Needs SPDK 23.05.
         type: str
+  config_defaults:
+    description:
+      - Entries that are added to O(clusters[].config_param) of clusters that are registered now, where the release takes them beside a configuration
+        file (SPDK 22.01). They are not compared with registered clusters.
+      - A target whose Ceph does not answer stands still for C(client_mount_timeout), by Ceph's default 300 seconds.
+    type: dict
+    default: {}
   resize_unit:
     description:
       - What the size of C(resize_rbd_bdev) means, on targets that have this method of a patch which no SPDK release took. Nothing can tell, and a wrong
@@ -192,6 +225,8 @@ seealso:
 EXAMPLES = r"""
 - name: Export two images as bdevs
   nvmeof.spdk.spdk_rbd_bdev:
+    config_defaults:
+      client_mount_timeout: 30
     clusters:
       - name: ceph0
         user: spdk
@@ -205,6 +240,8 @@ EXAMPLES = r"""
         pool: volumes
         image: vol-2
         size: 800G
+        qos:
+          rw_ios_per_sec: 20000
 
 - name: Grow a volume and wait until the target shows it
   nvmeof.spdk.spdk_rbd_bdev:
@@ -297,6 +334,29 @@ bdevs:
       description: Something worth knowing, or empty.
       type: str
       sample: ""
+release:
+  description: The release of the target.
+  returned: always
+  type: dict
+  contains:
+    version:
+      description: As the target says it.
+      type: str
+      sample: SPDK v26.05 git sha1 d519b163cb
+    major:
+      description: Year.
+      type: int
+      sample: 26
+    minor:
+      description: Month.
+      type: int
+      sample: 5
+errors:
+  description: The bdevs that failed while the others were carried out, each in the shape of RV(error).
+  returned: failure
+  type: list
+  elements: dict
+  sample: []
 rpc_calls:
   description: The changing calls that were sent, or in check mode would be sent.
   returned: always
@@ -386,6 +446,7 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import (
     use_python_with_rbd,
     warn_of_short_timeout,
 )
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_qos import LIMITS
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import Target
 
 
@@ -400,6 +461,7 @@ def bdev_options() -> dict[str, t.Any]:
         "block_size": {"type": "int", "default": 512},
         "uuid": {"type": "str"},
         "read_only": {"type": "bool"},
+        "qos": {"type": "dict", "options": {name: {"type": "int"} for name in LIMITS}},
         "size": {"type": "str"},
         "exact": {"type": "bool", "default": False},
         "image_size": {"type": "str"},
@@ -425,10 +487,11 @@ def main() -> None:
             **bdev_options(),
             "bdevs": {"type": "list", "elements": "dict", "options": bdev_options()},
             "clusters": {"type": "list", "elements": "dict", "options": clusters, "default": []},
+            "config_defaults": {"type": "dict", "default": {}},
             "wait_timeout": {"type": "int", "default": 60},
             "resize_unit": {"type": "str", "choices": ["bytes", "mib"]},
         },
-        mutually_exclusive=[("bdevs", name) for name in ("name", "pool", "image", "rados_namespace", "cluster", "uuid", "read_only", "size")],
+        mutually_exclusive=[("bdevs", name) for name in ("name", "pool", "image", "rados_namespace", "cluster", "uuid", "read_only", "qos", "size")],
         supports_check_mode=True,
     )
     check_timeout(module, "timeout", "wait_timeout")
@@ -443,8 +506,10 @@ def main() -> None:
         items = wanted_bdevs(wishes)
         target = Target.open(module.params["socket"], module.params["timeout"])
         manager = BdevManager(target, ceph, module.params["wait_timeout"], resize_unit=module.params["resize_unit"], lease=lease_options(module))
-        manager.plan(items, module.params["clusters"])
-        if not module.check_mode:
+        manager.plan(items, module.params["clusters"], module.params["config_defaults"])
+        if module.check_mode:
+            manager.raise_first(items)
+        else:
             manager.apply(items)
             if manager.changes.changed:
                 manager.read_back(items)
@@ -455,6 +520,8 @@ def main() -> None:
             results = {
                 "changed": manager.changes.applied,
                 "bdevs": [item.result() for item in items],
+                "release": target.release,
+                "errors": [item.error.as_dict() for item in items if item.error is not None],
                 "changes": [change.summary() for change in manager.changes.items if change.done],
                 "rpc_calls": target.sent,
             }
@@ -466,6 +533,7 @@ def main() -> None:
     module.exit_json(
         changed=manager.changes.changed,
         bdevs=[item.result() for item in items],
+        release=target.release,
         rpc_calls=manager.planned if module.check_mode else target.sent,
         changes=manager.changes.summaries(),
         diff=manager.changes.diff(),

@@ -120,6 +120,10 @@ target:
           description: Whether it takes no writes.
           type: bool
           sample: false
+        qos:
+          description: Its rate limits as SPDK names them; V(0) is unlimited.
+          type: dict
+          sample: {"rw_ios_per_sec": 20000, "rw_mbytes_per_sec": 0, "r_mbytes_per_sec": 0, "w_mbytes_per_sec": 0}
         pool:
           description: Pool of the image; V(null) if it is no RBD bdev.
           type: str

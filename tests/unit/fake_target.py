@@ -89,6 +89,9 @@ class FakeTarget(FakeNvmf):
         self.transports: dict[str, dict[str, t.Any]] = {}
         self.subsystems: dict[str, dict[str, t.Any]] = {}
         self.controllers: dict[str, list[dict[str, t.Any]]] = {}
+        #: local NVMe controllers: name -> PCI address; and the addresses that can be attached
+        self.nvme: dict[str, str] = {}
+        self.pci: set[str] = set()
         self.watch = release >= (24, 1)
         self.calls: list[tuple[str, dict[str, t.Any]]] = []
         self.unexpected: list[str] = []
@@ -145,6 +148,10 @@ class FakeTarget(FakeNvmf):
             "bdev_get_bdevs": "get_bdevs",
             "bdev_rbd_create": "construct_rbd_bdev",
             "bdev_rbd_delete": "delete_rbd_bdev",
+            "bdev_set_qos_limit": "set_bdev_qos_limit",
+            "bdev_nvme_attach_controller": "construct_nvme_bdev",
+            "bdev_nvme_detach_controller": "delete_nvme_controller",
+            "bdev_nvme_get_controllers": "get_nvme_controllers",
             "framework_get_config": "get_subsystem_config",
             "nvmf_create_transport": "nvmf_create_transport",
             "nvmf_get_transports": "get_nvmf_transports",
@@ -234,6 +241,7 @@ class FakeTarget(FakeNvmf):
             "num_blocks": (self.images[(pool, image)] if size is None else size) // block_size,
             "uuid": uuid or f"00000000-0000-4000-8000-{len(self.bdevs):012d}",
             "claimed": False,
+            "assigned_rate_limits": {"rw_ios_per_sec": 0, "rw_mbytes_per_sec": 0, "r_mbytes_per_sec": 0, "w_mbytes_per_sec": 0},
             "supported_io_types": {"read": True, "write": not read_only},
             "driver_specific": {"rbd": {"pool_name": pool, "rbd_name": image}},
         }
@@ -243,6 +251,35 @@ class FakeTarget(FakeNvmf):
             raise Refused(-19, "No such device")
         del self.bdevs[name]
         return True
+
+    def bdev_set_qos_limit(self, name: str, **limits: int) -> bool:
+        """26.05 takes the limits of a bdev that nothing has opened only once."""
+        bdev = self.bdevs[name]
+        if bdev.get("stuck") and not bdev["claimed"]:
+            raise Refused(-32602, "Failed to configure rate limit: Resource temporarily unavailable")
+        bdev["stuck"] = True
+        for key, value in limits.items():
+            bdev["assigned_rate_limits"][key] = -(-value // 1000) * 1000 if key == "rw_ios_per_sec" else value
+        return True
+
+    def bdev_nvme_attach_controller(self, name: str, trtype: str, traddr: str) -> list[str]:
+        assert trtype == "PCIe" and name not in self.nvme
+        if traddr not in self.pci:
+            raise Refused(-32602, "Invalid parameters") if self.release < (19, 10) else Refused(-19, "No such device")
+        self.nvme[name] = traddr
+        uuid = "00000000-0000-4000-8000-00000000beef"
+        shape = {"name": f"{name}n1", "aliases": [], "product_name": "NVMe disk", "block_size": 512, "num_blocks": 2048, "uuid": uuid, "claimed": False}
+        self.bdevs[f"{name}n1"] = {**shape, "driver_specific": {"nvme": [{"pci_address": traddr}]}}
+        return [f"{name}n1"]
+
+    def bdev_nvme_detach_controller(self, name: str) -> bool:
+        del self.nvme[name], self.bdevs[f"{name}n1"]
+        return True
+
+    def bdev_nvme_get_controllers(self) -> list[dict[str, t.Any]]:
+        if self.release >= (21, 10):
+            return [{"name": name, "ctrlrs": [{"state": "enabled", "trid": {"trtype": "PCIe", "traddr": address}}]} for name, address in self.nvme.items()]
+        return [{"name": name, "trid": {"trtype": "PCIe", "traddr": address}} for name, address in self.nvme.items()]
 
     def bdev_rbd_resize(self, name: str, new_size: int) -> bool:
         """As SPDK does it: compares with the bdev in whole MiB, then resizes the image, also down."""

@@ -286,3 +286,58 @@ def test_no_ceph_configuration(tmp_path, module):
 def test_bad_input_of_rbd_image(params):
     result = run_module("rbd_image", params)
     assert result["failed"] and result["msg"]
+
+
+def test_limits_and_the_release_in_the_result(base, target):
+    done = run_module("spdk_rbd_bdev", {**base, "name": "a", "pool": "p", "image": "one", "uuid": UUID, "qos": {"rw_ios_per_sec": 1500}}, diff=True)
+    assert done["release"]["major"] == 26 and done["changed"] and target.bdevs["a"]["assigned_rate_limits"]["rw_ios_per_sec"] == 2000
+    assert [change["action"] for change in done["changes"]] == ["create", "limit"]
+
+
+def test_every_failed_bdev_is_in_errors_and_the_others_are_made(base, target):
+    wishes = [
+        {"name": name, "pool": "p", "image": image, "uuid": UUID[:-1] + str(number)}
+        for number, (name, image) in enumerate([("a", "no"), ("b", "one"), ("c", "nor")])
+    ]
+    done = run_module("spdk_rbd_bdev", {**base, "bdevs": wishes})
+    assert done["failed"] and done["changed"] and [error["object"] for error in done["errors"]] == ["a", "c"] and set(target.bdevs) == {"b"}
+    assert [bdev["action"] for bdev in done["bdevs"]] == ["none", "created", "none"] and [change["name"] for change in done["changes"]] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("module", "params", "words"),
+    [
+        ("spdk_config", {}, "config"),
+        ("spdk_config", {"config": {"subsystems": {}}}, "no list subsystems"),
+        ("spdk_config", {"config": {"subsystems": [{"subsystem": "bdev", "config": [{"method": "bdev_rbd_create"}]}]}}, "lacks"),
+        ("spdk_nvme_bdev", {"name": "Nvme0"}, "no traddr"),
+        ("spdk_nvme_bdev", {"name": "Nvme0", "traddr": "x"}, "not a PCI address"),
+        ("spdk_nvme_bdev", {"name": "Nvme0", "traddr": "ffff:ff:1f.7"}, "no PCI device ffff:ff:1f.7"),
+        ("spdk_nvme_bdev", {"controllers": [{"name": "a"}, {"name": "a"}], "name": "b"}, "mutually exclusive"),
+    ],
+)
+def test_bad_input_of_the_persistence_modules(target, module, params, words):
+    result = run_module(module, {"socket": target.path, **params})
+    assert result["failed"] and words in result["msg"] and "Traceback" not in json.dumps(result)
+    assert target.nvme == {}
+
+
+def test_pci_driver_refuses_what_it_does_not_know():
+    assert "no driver is given" in run_module("pci_driver", {"traddr": "0000:00:00.0"})["msg"]
+    missing = run_module("pci_driver", {"devices": [{"traddr": "ffff:ff:1f.7", "driver": "vfio-pci"}]}, check=True)
+    assert missing["failed"] and missing["error"]["object"] == "ffff:ff:1f.7" and missing["changed"] is False
+
+
+def test_a_start_up_file_without_a_target(tmp_path):
+    path = tmp_path / "new" / "spdk.json"
+    wish = {"config": {"subsystems": []}, "path": str(path), "state": "written", "live": False, "mode": "0640"}
+    checked = run_module("spdk_config", wish, check=True, diff=True)
+    assert checked["changed"] and not path.parent.exists()
+    done = run_module("spdk_config", wish, diff=True)
+    assert done["changed"] and done["diff"]["after"] == checked["diff"]["after"] and stat.S_IMODE(os.stat(path).st_mode) == 0o640
+    assert not run_module("spdk_config", wish)["changed"]
+    path.write_text("// by hand\n{}")
+    broken = run_module("spdk_config", {**wish, "state": "checked"})
+    assert broken["failed"] and "cannot be read" in broken["msg"] and path.read_text().startswith("//")
+    assert not run_module("spdk_config", {**wish, "replace": False})["changed"]
+    assert run_module("spdk_config", wish)["changed"] and json.loads(path.read_text()) == {"subsystems": []}

@@ -1,0 +1,169 @@
+# Copyright (c) 2026, nvmeof.spdk contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The role spdk_target without systemd: its state tasks against a running target, its unit as text, the programs that the unit holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from simulator_process import ROOT, Simulator
+
+MIB = 1024 * 1024
+NQN = "nqn.2016-06.io.spdk:role"
+UUIDS = {"vol-1": "0a1b2c3d-0000-4000-8000-000000000001", "vol-2": "0a1b2c3d-0000-4000-8000-000000000002"}
+FILES = ROOT / "roles" / "spdk_target" / "files"
+
+
+class Lab:
+    """A simulator, and the variables of the role for it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.socket = directory / "spdk.sock"
+        self.file = directory / "etc" / "spdk_tgt.json"
+        self.file.parent.mkdir()
+        self.file.write_text('{"subsystems": []}')
+        (directory / "ceph.conf").write_text("")
+        self.images({"vol-1": 64 * MIB})
+        self.variables: dict[str, Any] = {
+            "ansible_python_interpreter": "/usr/bin/python3",
+            "spdk_target_binary": "/opt/spdk/spdk_tgt",
+            "spdk_target_socket": str(self.socket),
+            "spdk_target_config_file": str(self.file),
+            "spdk_target_ceph_conf": str(directory / "absent.conf"),
+            "spdk_target_clusters": [{"name": "ceph", "user": "spdk", "config_file": str(directory / "ceph.conf")}],
+            "spdk_target_rbd_bdevs": [{"name": name, "pool": "pool-1", "image": name, "uuid": uuid} for name, uuid in UUIDS.items()],
+            "spdk_target_subsystems": [
+                {
+                    "nqn": NQN,
+                    "listeners": [{"traddr": "127.0.0.1", "trsvcid": "24621"}],
+                    "namespaces": [{"bdev": name, "nsid": nsid} for nsid, name in enumerate(UUIDS, start=1)],
+                }
+            ],
+            "spdk_target_max_subsystems": 32,
+        }
+
+    def images(self, images: dict[str, int], users: tuple[str, ...] = ("admin", "spdk")) -> None:
+        (self.directory / "ceph.json").write_text(json.dumps({"users": list(users), "pools": {"pool-1": images}}))
+
+    def start(self, *options: str) -> Simulator:
+        environment = {"SPDK_SIM_BACKEND": "memory", "SPDK_SIM_MEMORY_FILE": str(self.directory / "ceph.json")}
+        return Simulator(self.directory, "--json", str(self.file), *options, environment=environment)
+
+    def role(self, tasks: str, *options: str) -> tuple[int, str]:
+        """Exit code and output of one run of a task file of the role."""
+        play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "vars": self.variables}
+        play["tasks"] = [{"ansible.builtin.import_role": {"name": "nvmeof.spdk.spdk_target", "tasks_from": tasks}}]
+        (self.directory / "play.yml").write_text(json.dumps([play]))
+        environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "0", "ANSIBLE_LOCAL_TEMP": str(self.directory / "ansible")}
+        arguments = [sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", str(self.directory / "play.yml"), *options]
+        done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=300, check=False, cwd=self.directory)
+        return done.returncode, done.stdout + done.stderr
+
+
+def unit_of(text: str) -> dict[str, list[str]]:
+    """The settings of the unit that a diff adds, by name."""
+    found: dict[str, list[str]] = {}
+    for name, value in re.findall(r"^\+([A-Za-z]+)=(.*)$", text, re.MULTILINE):
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def arguments_of(line: str) -> list[str]:
+    """An Exec line as systemd splits it (systemd.service(5), "Command lines"): double quotes, C escapes, %% and $$."""
+    words = []
+    for quoted, plain in re.findall(r'"((?:[^"\\]|\\.)*)"|([^\s"]+)', line):
+        word = re.sub(r"\\(.)", lambda match: {"n": "\n"}.get(match.group(1), match.group(1)), quoted) if quoted else plain
+        words.append(word.replace("%%", "%").replace("$$", "$"))
+    return words
+
+
+@pytest.fixture
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    return Lab(tmp_path_factory.mktemp("o"))
+
+
+def recap(text: str, word: str) -> int:
+    (number,) = re.findall(rf"{word}=([0-9]+)", text)
+    return int(number)
+
+
+def test_one_missing_image_keeps_nothing_else_away_and_the_second_run_changes_nothing(lab: Lab) -> None:
+    with lab.start() as target:
+        code, text = lab.role("state.yml")
+        assert code == 2 and "1 of 2 bdevs failed, everything else is applied" in text and "bdev vol-2: the target refused bdev_rbd_create" in text
+        assert f"Not live: vol-2, {NQN} namespace 2" in text
+        (subsystem,) = [entry for entry in target.call("nvmf_get_subsystems") if entry["nqn"] == NQN]
+        assert [namespace["bdev_name"] for namespace in subsystem["namespaces"]] == ["vol-1"] and subsystem["listen_addresses"]
+        # the file holds the missing one, too: it comes with the next start after the image is back
+        assert '"rbd_name": "vol-2"' in lab.file.read_text()
+        target.set_image("pool-1", "vol-2", 32 * MIB)
+        code, text = lab.role("state.yml")
+        assert code == 0 and recap(text, "changed") == 2, text
+        assert "restart needed: nvmf_set_max_subsystems differs in max_subsystems" in text and "(spdk_target_restart is never)" in text
+        code, text = lab.role("state.yml")
+        assert code == 0 and recap(text, "changed") == 0, text
+        code, text = lab.role("state.yml", "--check")
+        assert code == 0 and recap(text, "changed") == 0, text
+
+
+def test_the_unit_holds_its_programs_and_what_the_target_is_compared_with(lab: Lab) -> None:
+    lab.variables |= {
+        "spdk_target_service": "not_on_this_host",
+        "spdk_target_arguments": ["-A", 'a "b" 5% $c'],
+        "spdk_target_nvme_controllers": [{"name": "Nvme0", "traddr": "0000:18:00.0"}, {"name": "Nvme1", "state": "absent"}],
+        "spdk_target_nvme_driver": "vfio-pci",
+    }
+    code, text = lab.role("service.yml", "--check", "--diff")
+    assert code == 0, text
+    unit = unit_of(text)
+    (start,) = unit["ExecStart"]
+    assert arguments_of(start) == (
+        ["/opt/spdk/spdk_tgt", "-r", str(lab.socket), "--json", str(lab.file), "-m", "0x1", "--json-ignore-init-errors", "-A", 'a "b" 5% $c']
+    )
+    for name, setting, rest in (
+        ("spdk_ready.py", "ExecStartPost", [str(lab.socket), "300", str(lab.file)]),
+        ("spdk_bind.py", "ExecStartPre", ["vfio-pci", "0000:18:00.0"]),
+    ):
+        *command, program, last = [*arguments_of(unit[setting][0])[: -len(rest)], arguments_of(unit[setting][0])[-len(rest) :]]
+        assert command[-4:] == ["python3", "-I", "-S", "-c"] and last == rest
+        assert program == re.sub(r"(?m)^#.*\n", "", (FILES / name).read_text()).rstrip("\n")
+    assert "RuntimeDirectory" not in unit and unit["UMask"] == ["0007"]
+
+
+def ready(lab: Lab, *, with_file: bool = True, seconds: str = "20") -> subprocess.CompletedProcess[str]:
+    arguments = [sys.executable, str(FILES / "spdk_ready.py"), str(lab.socket), seconds, *([str(lab.file)] if with_file else [])]
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_target_without_any_of_its_clusters_is_not_ready(lab: Lab) -> None:
+    clusters = [{"method": "bdev_rbd_register_cluster", "params": {"name": name, "user_id": name}} for name in ("spdk", "other")]
+    lab.file.write_text(json.dumps({"subsystems": [{"subsystem": "bdev", "config": clusters}, {"subsystem": "nbd", "config": None}]}))
+    with lab.start("--json-ignore-init-errors"):
+        done = ready(lab)  # one of two is enough
+        assert done.returncode == 0, done.stderr
+    lab.images({}, users=("admin",))
+    with lab.start("--json-ignore-init-errors"):
+        done = ready(lab)
+        assert done.returncode == 1 and "none of the Ceph clusters other, spdk could be registered" in done.stderr
+        assert ready(lab, with_file=False).returncode == 0
+    done = ready(lab, seconds="0.3")
+    assert done.returncode == 1 and "the target is not ready" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("connected", "words"), [([{"nqn": NQN, "hostnqn": "nqn.h:1"}], "these hosts are connected: nqn.h:1"), (None, "this release cannot tell")]
+)
+def test_no_restart_under_connected_hosts(lab: Lab, connected: Any, words: str) -> None:
+    lab.variables |= {"spdk_target_restart": "when_needed", "spdk_target__config": {"restart_needed": ["something differs"], "connected": connected}}
+    code, text = lab.role("restart.yml")
+    assert code == 2 and words in text and "spdk_target_restart_force" in text and "Restart the service" not in text
