@@ -157,6 +157,14 @@ class Ceph(abc.ABC):
         """Create the image with ``size`` bytes."""
 
     @abc.abstractmethod
+    def uses(self, spec: ImageSpec) -> list[str]:
+        """What forbids the removal of the image, in words: watchers, snapshots (clones hang on them), mirroring, a group, locks."""
+
+    @abc.abstractmethod
+    def remove(self, spec: ImageSpec, trash: bool) -> None:
+        """Move the image to the trash, or delete it. Ceph itself refuses one with watchers, and deletes none with snapshots."""
+
+    @abc.abstractmethod
     def blocklist(self) -> list[str]:
         """The addresses of blocklisted clients."""
 

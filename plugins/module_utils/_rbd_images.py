@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
-"""RBD images wanted against found: present and grown."""
+"""RBD images wanted against found: present, grown and absent."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class WantedImage:
     changed: bool = False
     action: str = "none"
     found: ImageState | None = None
+    trash: bool = True
     leases: Leases = field(default_factory=Leases)
 
 
@@ -64,7 +65,7 @@ def wanted_images(entries: t.Sequence[t.Mapping[str, t.Any]]) -> list[WantedImag
                 raise HopError(str(error), obj=str(spec), hop="image", remedy="correct the size") from error
         elif entry["state"] == "grown":
             raise HopError("state=grown needs a size", obj=str(spec), hop="image", remedy="give size, such as 800G")
-        wanted.append(WantedImage(spec, size, bool(entry.get("exact")), entry["state"]))
+        wanted.append(WantedImage(spec, size, bool(entry.get("exact")), entry["state"], trash=entry.get("trash") is not False))
     return wanted
 
 
@@ -76,6 +77,8 @@ def plan_images(ceph: Ceph, wanted: list[WantedImage]) -> Changes:
             item.found = ceph.state(item.spec)
             item.before = item.after = item.found.size_bytes
         except ImageNotFoundError as error:
+            if item.state == "absent":
+                continue
             if item.state == "grown":
                 raise
             if item.size is None:
@@ -83,6 +86,10 @@ def plan_images(ceph: Ceph, wanted: list[WantedImage]) -> Changes:
                     "the image does not exist and no size is given to create it", obj=str(item.spec), hop="image", remedy="give size, such as 800G"
                 ) from error
             _plan_create(ceph, changes, item, item.size)
+            continue
+        if item.state == "absent":
+            refuse_used(ceph, item)
+            _plan_remove(ceph, changes, item)
             continue
         if item.size is None or item.size == item.before:
             continue
@@ -98,6 +105,21 @@ def plan_images(ceph: Ceph, wanted: list[WantedImage]) -> Changes:
         ceph.check_growable(item.spec, item.found)
         _plan_grow(ceph, changes, item, item.size)
     return changes
+
+
+def refuse_used(ceph: Ceph, item: WantedImage) -> None:
+    """Raise :class:`HopError` for an image that anybody uses; there is no force for it, because the data would be gone."""
+    uses = ceph.uses(item.spec)
+    if item.found is not None and item.found.lease is not None:
+        uses.append(f"{item.found.lease['owner']} grows it")
+    if uses:
+        raise HopError(
+            f"the image is in use: {'; '.join(uses)}",
+            obj=str(item.spec),
+            hop="image",
+            call="trash move" if item.trash else "remove",
+            remedy="end that use first (remove the bdev, the snapshots with their clones, the mirroring); an image in use is never removed",
+        )
 
 
 def apply_images(ceph: Ceph, changes: Changes, wanted: list[WantedImage], options: LeaseOptions, check_mode: bool) -> None:
@@ -121,6 +143,23 @@ def _plan_create(ceph: Ceph, changes: Changes, item: WantedImage, size: int) -> 
 
     item.changed, item.action, item.after = True, "created", size
     changes.add("image", str(item.spec), "create", None, {"state": "present", "size_bytes": size}, create)
+
+
+def _plan_remove(ceph: Ceph, changes: Changes, item: WantedImage) -> None:
+    def remove() -> None:
+        refuse_used(ceph, item)
+        try:
+            ceph.remove(item.spec, item.trash)
+        except ImageNotFoundError:
+            return  # somebody else was quicker
+        try:
+            ceph.state(item.spec)
+        except ImageNotFoundError:
+            return
+        raise HopError("the image is still there", obj=str(item.spec), hop="image", call="open", remedy="look for somebody else who makes it, then run again")
+
+    item.changed, item.action, item.after = True, "trashed" if item.trash else "removed", None
+    changes.add("image", str(item.spec), "trash" if item.trash else "remove", {"state": "present", "size_bytes": item.before}, None, remove)
 
 
 def _plan_grow(ceph: Ceph, changes: Changes, item: WantedImage, size: int) -> None:

@@ -196,6 +196,33 @@ class LibrbdCeph(Ceph):
             error.remedy = "create the pool (ceph osd pool create, rbd pool init) or namespace (rbd namespace create), or correct the name"
             raise
 
+    def uses(self, spec: ImageSpec) -> list[str]:
+        def look() -> list[str]:
+            with self._pool(spec) as ioctx, rbd.Image(ioctx, spec.image, read_only=True) as image:
+                found = [f"client {watcher['addr']} has it open" for watcher in image.watchers_list()]
+                found += [f"it has the snapshot {snapshot['name']}" for snapshot in image.list_snaps()]
+                found += [f"{child['pool']}/{child['image']} is a clone of it" for child in image.list_descendants()]
+                lockers = image.list_lockers() or {}
+                found += [f"{owner[0]} holds a lock on it" for owner in lockers.get("lockers", [])]
+                if image.mirror_image_get_info()["state"] != rbd.RBD_MIRROR_IMAGE_DISABLED:
+                    found.append("it is mirrored")
+                group = image.group()
+                if group and group.get("name"):
+                    found.append(f"it belongs to the group {group['name']}")
+                return found
+
+        return self._translated(look, spec, "open")
+
+    def remove(self, spec: ImageSpec, trash: bool) -> None:
+        def run() -> None:
+            with self._pool(spec) as ioctx:
+                if trash:
+                    rbd.RBD().trash_move(ioctx, spec.image, 0)
+                else:
+                    rbd.RBD().remove(ioctx, spec.image)
+
+        self._translated(run, spec, "trash move" if trash else "remove")
+
     def _resize(self, spec: ImageSpec, size: int) -> None:
         def run() -> None:
             with self._pool(spec) as ioctx, rbd.Image(ioctx, spec.image) as image:

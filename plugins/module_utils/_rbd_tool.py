@@ -177,6 +177,25 @@ class ToolCeph(Ceph):
             raise self._dead(spec, "create")
         raise self._error(f"the rbd program could not create the image {spec}", spec, "create", f"exit code {rc}: {self._why(err)}")
 
+    def uses(self, spec: ImageSpec) -> list[str]:
+        info = json.loads(self._rbd(spec, "info", "--format", "json", str(spec)))
+        found = [f"client {address} has it open" for address in self.state(spec).watchers]
+        for snapshot in json.loads(self._rbd(spec, "snap", "ls", "--all", "--format", "json", str(spec))):
+            found.append(f"it has the snapshot {snapshot['name']}")
+            if (snapshot.get("namespace") or {}).get("type", "user") == "user":
+                for child in json.loads(self._rbd(spec, "children", "--format", "json", f"{spec}@{snapshot['name']}")):
+                    found.append(f"{child['pool']}/{child['image']} is a clone of it")
+        lockers = json.loads(self._rbd(spec, "lock", "ls", "--format", "json", str(spec)) or "[]")
+        found += [f"{owner['locker']} holds a lock on it" for owner in (lockers.values() if isinstance(lockers, dict) else lockers)]
+        if (info.get("mirroring") or {}).get("state", "disabled") != "disabled":
+            found.append("it is mirrored")
+        if info.get("group"):
+            found.append(f"it belongs to the group {info['group']}")
+        return found
+
+    def remove(self, spec: ImageSpec, trash: bool) -> None:
+        self._rbd(spec, *(("trash", "mv") if trash else ("rm", "--no-progress")), str(spec))
+
     def _resize(self, spec: ImageSpec, size: int) -> None:
         self._rbd(spec, "resize", "--no-progress", "--size", f"{size}B", str(spec), shrink=size)
 

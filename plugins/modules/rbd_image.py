@@ -8,10 +8,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: rbd_image
-short_description: Create and grow RBD images
+short_description: Create, grow and retire RBD images
 version_added: 0.1.0
 description:
-  - Creates Ceph RBD images and lets them grow, on any Ceph client. An image is never made smaller and never removed.
+  - Creates Ceph RBD images and lets them grow, on any Ceph client. An image is never made smaller.
+  - An image that is to be absent goes to the trash unless O(trash=false), and only if nobody uses it. It is refused while it has watchers,
+    snapshots, clones, locks, or a lease, is mirrored, or belongs to a group. There is no force.
   - One run at a time grows an image. It holds a lease on the image that other runs respect and see.
 author:
   - nvmeof.spdk contributors (@nvmeof-spdk)
@@ -53,9 +55,14 @@ options:
     description:
       - V(present) creates the image if it is missing and grows it if O(size) is given.
       - V(grown) needs an existing image and O(size).
+      - V(absent) moves the image to the pool's trash, or deletes it.
     type: str
-    choices: [present, grown]
+    choices: [present, grown, absent]
     default: present
+  trash:
+    description: Whether an image that is to be absent goes to the trash, where C(rbd trash restore) finds it. V(false) deletes its data at once.
+    type: bool
+    default: true
   images:
     description: Many images in one call, each with the options above.
     type: list
@@ -82,8 +89,12 @@ options:
       state:
         description: See O(state).
         type: str
-        choices: [present, grown]
+        choices: [present, grown, absent]
         default: present
+      trash:
+        description: See O(trash).
+        type: bool
+        default: true
 seealso:
   - module: nvmeof.spdk.rbd_image_info
   - module: nvmeof.spdk.spdk_rbd_bdev
@@ -107,6 +118,12 @@ EXAMPLES = r"""
         image: vol-2
         size: 1T
         state: grown
+
+- name: Move an image that nobody uses to the trash
+  nvmeof.spdk.rbd_image:
+    pool: volumes
+    image: vol-9
+    state: absent
 """
 
 RETURN = r"""
@@ -133,11 +150,11 @@ images:
       type: int
       sample: 107374182400
     size_bytes:
-      description: Size as read back; in check mode as it would be.
+      description: Size as read back, in check mode as it would be; V(null) if it does not exist.
       type: int
       sample: 214748364800
     action:
-      description: V(none), V(created) or V(grown).
+      description: V(none), V(created), V(grown), V(trashed) or V(removed).
       type: str
       sample: grown
     changed:
@@ -185,7 +202,7 @@ changes:
       type: str
       sample: volumes/vol-1
     action:
-      description: V(create) or V(grow).
+      description: V(create), V(grow), V(trash) or V(remove).
       type: str
       sample: grow
     before:
@@ -234,7 +251,8 @@ def image_options(required: dict[str, t.Any]) -> dict[str, t.Any]:
         "image": {"type": "str", **required},
         "size": {"type": "str"},
         "exact": {"type": "bool", "default": False},
-        "state": {"type": "str", "choices": ["present", "grown"], "default": "present"},
+        "state": {"type": "str", "choices": ["present", "grown", "absent"], "default": "present"},
+        "trash": {"type": "bool", "default": True},
     }
 
 

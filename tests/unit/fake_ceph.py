@@ -24,6 +24,7 @@ class FakeCeph(Ceph):
         self.watchers: list[str] = []
         self.blocked: list[str] = []
         self.primary: str | None = None
+        self.used_by: list[str] = []
         #: (header, name of the lock) -> its holder; an expired one is taken out by the test
         self.locks: dict[tuple[str, str], Holder] = {}
         #: called right after a lease was taken: what somebody else did meanwhile
@@ -70,6 +71,13 @@ class FakeCeph(Ceph):
     def create(self, spec: ImageSpec, size: int) -> None:
         self.done.append(("create", str(spec), size))
         self.images.setdefault((spec.pool, spec.image), size)
+
+    def uses(self, spec: ImageSpec) -> list[str]:
+        return [f"client {watcher} has it open" for watcher in self.watchers] + self.used_by
+
+    def remove(self, spec: ImageSpec, trash: bool) -> None:
+        self.done.append(("trash" if trash else "remove", str(spec)))
+        del self.images[(spec.pool, spec.image)]
 
     def _resize(self, spec: ImageSpec, size: int) -> None:
         self.before_resize()

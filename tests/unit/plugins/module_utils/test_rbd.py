@@ -285,3 +285,57 @@ def test_images_that_cannot_be_meant(entries):
     with pytest.raises(HopError) as caught:
         wanted_images(entries)
     assert caught.value.remedy
+
+
+# -- images that are to go -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("trash", "action", "call"), [(True, "trashed", "trash"), (False, "removed", "remove")])
+def test_an_image_nobody_uses_goes_once(images, trash, action, call):
+    ceph = FakeCeph(images)
+    checked, _wanted = run(ceph, image(state="absent", trash=trash), check=True)
+    assert ceph.done == []
+    changes, (item,) = run(ceph, image(state="absent", trash=trash))
+    assert checked.diff() == changes.diff()
+    assert (item.action, item.before, item.after, ceph.done) == (action, 64 * MIB, None, [(call, "p/one")])
+    assert not run(ceph, image(state="absent", trash=trash))[0].changed
+
+
+def test_an_image_in_use_stays_whoever_uses_it(images):
+    ceph = FakeCeph(images)
+    ceph.used_by = ["it has the snapshot s1", "p/child is a clone of it", "it is mirrored"]
+    ceph.watchers = ["192.0.2.1:0/1"]
+    ceph.locks[("rbd_header.one", LEASE)] = Holder("client.9", "theirs", '{"owner": "job-9"}', 77.0)
+    with pytest.raises(HopError) as caught:
+        run_unlocked(ceph, image(state="absent"))
+    for word in ("192.0.2.1", "snapshot s1", "p/child", "mirrored", "job-9 grows it"):
+        assert word in caught.value.message
+    assert ceph.done == [] and ("p", "one") in images
+
+
+def test_an_image_that_is_opened_meanwhile_stays(images):
+    ceph = FakeCeph(images)
+    wanted = wanted_images([image(state="absent")])
+    changes = plan_images(ceph, wanted)
+    ceph.watchers = ["192.0.2.1:0/1"]
+    with pytest.raises(HopError, match="in use"):
+        apply_images(ceph, changes, wanted, LeaseOptions(), False)
+    assert ceph.done == []
+
+
+def test_the_program_asks_for_every_use():
+    ceph, _commands = tool(
+        info=(0, '{"size": 1, "id": "1", "mirroring": {"state": "enabled", "primary": true}, "group": "g"}', ""),
+        status=(0, '{"watchers": [{"address": "192.0.2.1:0/1"}]}', ""),
+        snap=(0, '[{"name": "s1", "namespace": {"type": "user"}}]', ""),
+        children=(0, '[{"pool": "p", "image": "child"}]', ""),
+        lock=(0, '[{"id": "auto 1", "locker": "client.7"}]', ""),
+    )
+    assert ceph.uses(ONE) == [
+        "client 192.0.2.1:0/1 has it open",
+        "it has the snapshot s1",
+        "p/child is a clone of it",
+        "client.7 holds a lock on it",
+        "it is mirrored",
+        "it belongs to the group g",
+    ]
