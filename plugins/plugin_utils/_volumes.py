@@ -71,6 +71,8 @@ def declared_of(hostvars: t.Mapping[str, t.Any], names: t.Iterable[str]) -> dict
     for name in names:
         known = known_of(hostvars, name)
         bdevs, connections = known.get("spdk_target_rbd_bdevs"), known.get("nvme_initiator_connections")
+        volumes = [entry for entry in known.get("spdk_target_volumes") or [] if not entry.get("targets") or name in entry["targets"]]
+        bdevs = [*(bdevs or []), *volumes] if volumes else bdevs
         declared[name] = {
             "images": None if bdevs is None else [label_of(bdev.get("pool"), bdev.get("rados_namespace"), bdev.get("image")) for bdev in bdevs],
             "nqns": None if connections is None else [connection.get("nqn") for connection in connections],
