@@ -191,4 +191,6 @@ def pool_facts(ceph: Ceph, specs: t.Iterable[ImageSpec]) -> list[dict[str, t.Any
     except CephError:
         limits = {}
     unknown = {"max_bytes": None, "full": None, "nearfull": None}
-    return [{"pool": pool, "free_bytes": ceph.pool_free_bytes(pool), **limits.get(pool, unknown)} for pool in pools]
+    return [
+        {"pool": pool, "exists": pool in limits if limits else None, "free_bytes": ceph.pool_free_bytes(pool), **limits.get(pool, unknown)} for pool in pools
+    ]

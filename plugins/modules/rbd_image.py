@@ -171,6 +171,10 @@ pools:
       description: Name of the pool.
       type: str
       sample: volumes
+    exists:
+      description: Whether there is such a pool; V(null) if this client may not ask.
+      type: bool
+      sample: true
     free_bytes:
       description: C(MAX AVAIL) of C(ceph df); V(null) if this client may not ask.
       type: int

@@ -119,6 +119,10 @@ pools:
       description: Name of the pool.
       type: str
       sample: volumes
+    exists:
+      description: Whether there is such a pool; V(null) if this client may not ask.
+      type: bool
+      sample: true
     free_bytes:
       description: C(MAX AVAIL) of C(ceph df); V(null) if this client may not ask.
       type: int
@@ -199,7 +203,7 @@ def main() -> None:
         ceph = door()
         fsid = ceph.fsid()
         images = [read_image(ceph, spec) for spec in specs]
-        pools = pool_facts(ceph, [spec for spec, entry in zip(specs, images) if entry["exists"]])
+        pools = pool_facts(ceph, [spec for spec, entry in zip(specs, images) if entry["exists"] is not None])
     except HopError as error:
         fail(module, error)
     finally:

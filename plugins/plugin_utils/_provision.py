@@ -327,12 +327,15 @@ class Planner:
                 if volume.size_bytes and (image.get("size_bytes") or 0) < volume.size_bytes:
                     has = human(image.get("size_bytes"))
                     self.problems.append(f"{volume.label}: the image is there with {has}, less than {volume.size}; grow it with nvmeof.spdk.grow_volume")
-            elif image.get("error"):
+            elif image.get("error") and image.get("exists") is not False:
                 self.problems.append(f"{volume.label}: the image cannot be read: {image['error']}")
             else:
                 wanted[volume.pool] = wanted.get(volume.pool, 0) + volume.size_bytes
         for name, size in sorted(wanted.items()):
             pool = self.pools.get(name) or {}
+            if pool.get("exists") is False:
+                self.problems.append(f"the cluster has no pool {name}")
+                continue
             if pool.get("full"):
                 self.problems.append(f"pool {name} is full")
             for key, what in (("free_bytes", "free"), ("max_bytes", "as its quota")):

@@ -14,6 +14,7 @@ import copy
 import typing as t
 
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_clusters import REGISTER
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_release import ReleaseTable
 
 from ._startup_config import StartupConfigError, _Renderer
@@ -36,7 +37,7 @@ def merge(
     if not isinstance(sections, list):
         raise StartupConfigError("the start-up file has no list subsystems")
     removed = _names_of(sections, remove)
-    bdev_calls, nvmf_calls = _new_calls(add, found)
+    bdev_calls, nvmf_calls = _new_calls(add, found, [call for section in sections for call in section.get("config") or []])
     for section, fresh in (("bdev", bdev_calls), ("nvmf", nvmf_calls)):
         part = next((entry for entry in sections if entry.get("subsystem") == section), None)
         if part is None:
@@ -59,20 +60,27 @@ def _names_of(sections: t.Sequence[t.Mapping[str, t.Any]], images: t.Sequence[t.
     return names
 
 
-def _new_calls(add: t.Mapping[str, t.Any], found: t.Mapping[str, t.Any]) -> tuple[Calls, Calls]:
-    if not add.get("bdevs"):
+def _new_calls(add: t.Mapping[str, t.Any], found: t.Mapping[str, t.Any], calls: t.Sequence[t.Any]) -> tuple[Calls, Calls]:
+    """The calls for what the document lacks. What it has was declared, and may say more than a target shows (clusters, limits)."""
+    there = {(call["method"], _name(call)) for call in calls if _name(call) is not None}
+    clusters = [{"name": call["params"]["name"]} for call in calls if isinstance(call, dict) and call.get("method") == REGISTER]
+    bdevs = [bdev for bdev in add.get("bdevs") or [] if ("bdev_rbd_create", bdev["name"]) not in there]
+    subsystems = []
+    for subsystem in add.get("subsystems") or []:
+        missing = [namespace for namespace in subsystem["namespaces"] if ("nvmf_subsystem_add_ns", namespace["bdev"]) not in there]
+        subsystems += [{**subsystem, "namespaces": missing}] if missing else []
+    if not bdevs and not subsystems:
         return [], []
     release = found["release"]
     try:
         table = ReleaseTable((int(release["major"]), int(release["minor"])), None, "the start-up file")
         renderer = _Renderer(table, {}, found)
-        bdevs = [renderer.call("bdev_rbd_create", renderer.bdev_params(bdev, []), bdev["name"]) for bdev in add["bdevs"]]
-        namespaces = [
-            call for subsystem in add.get("subsystems") or [] for call in renderer.namespaces(subsystem, renderer.subsystems.get(subsystem["nqn"]) or {})
-        ]
+        return (
+            [renderer.call("bdev_rbd_create", renderer.bdev_params(bdev, clusters), bdev["name"]) for bdev in bdevs],
+            [call for entry in subsystems for call in renderer.namespaces(entry, renderer.subsystems.get(entry["nqn"]) or {})],
+        )
     except HopError as error:
         raise StartupConfigError(str(error)) from error
-    return bdevs, namespaces
 
 
 def _name(call: t.Any) -> str | None:
@@ -88,23 +96,17 @@ def _name(call: t.Any) -> str | None:
 
 
 def _merged(calls: list[t.Any], fresh: Calls, removed: t.Collection[str], last: t.Sequence[str]) -> list[t.Any]:
-    """``calls`` with those of ``fresh`` in place of their like, or before the first of ``last``; those of ``removed`` left out."""
+    """``calls`` without those of ``removed``, and with ``fresh`` before the first of ``last``."""
     nsids = {
         (call["params"]["nqn"], call["params"]["namespace"].get("nsid"))
         for call in calls
         if _name(call) in removed and call["method"] == "nvmf_subsystem_add_ns"
     }
-    waiting = {(call["method"], _name(call)): call for call in fresh}
-    kept: list[t.Any] = []
-    for call in calls:
-        name = _name(call)
-        if name in removed:
-            continue
-        if isinstance(call, dict) and call.get("method") == "nvmf_ns_add_host" and (call["params"]["nqn"], call["params"]["nsid"]) in nsids:
-            continue
-        if name is not None:
-            # what is there stays as it was declared: the declaration may say more (read-only, limits, ANA group)
-            waiting.pop((call["method"], name), None)
-        kept.append(call)
+    kept = [call for call in calls if _name(call) not in removed]
+    kept = [
+        call
+        for call in kept
+        if not (isinstance(call, dict) and call.get("method") == "nvmf_ns_add_host" and (call["params"]["nqn"], call["params"]["nsid"]) in nsids)
+    ]
     place = next((number for number, call in enumerate(kept) if isinstance(call, dict) and call.get("method") in last), len(kept))
-    return kept[:place] + list(waiting.values()) + kept[place:]
+    return kept[:place] + fresh + kept[place:]

@@ -173,7 +173,7 @@ def test_what_a_pool_can_take():
         "c": {"max_bytes": None, "full": False, "nearfull": True},
     }
     ceph = FakeCeph({})
-    assert pool_facts(ceph, [ONE]) == [{"pool": "p", "free_bytes": 10**12, "max_bytes": None, "full": False, "nearfull": True}]
+    assert pool_facts(ceph, [ONE]) == [{"pool": "p", "exists": True, "free_bytes": 10**12, "max_bytes": None, "full": False, "nearfull": True}]
     ceph.pool_limits = lambda: (_ for _ in ()).throw(CephError("no", obj="x", hop="image"))
     assert pool_facts(ceph, [ONE])[0]["nearfull"] is None
 

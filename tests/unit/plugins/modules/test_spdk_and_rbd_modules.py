@@ -265,7 +265,7 @@ def test_images_through_the_programs(programs, tmp_path):
     done = run_module("rbd_image", wish, env=programs)
     assert checked["changed"] and checked["changes"] == done["changes"]
     assert [(image["before_bytes"], image["size_bytes"]) for image in done["images"]] == [(64 * MIB, 128 * MIB), (None, 1024 * MIB)]
-    assert done["pools"] == [{"pool": "p", "free_bytes": 1000, "max_bytes": None, "full": False, "nearfull": True}]
+    assert done["pools"] == [{"pool": "p", "exists": True, "free_bytes": 1000, "max_bytes": None, "full": False, "nearfull": True}]
     locks = json.loads((tmp_path / "images.locks").read_text())
     assert sorted(locks) == ["rbd_header.one nvmeof.spdk.grow", "rbd_header.one nvmeof.spdk.lease"] and not any(locks.values()), "all were given back"
     assert run_module("rbd_image", wish, env=programs)["changed"] is False
