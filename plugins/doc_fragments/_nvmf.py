@@ -130,6 +130,13 @@ namespaces:
     ptpl_file:
       description: File on the target's host that keeps reservations over a restart (SPDK 19.07 and later). Differences are as those of C(auto_visible).
       type: path
+    state:
+      description:
+        - V(absent) removes the namespace of this bdev, and no other. With C(nsid) or C(uuid) it must be the one named.
+        - Refused while hosts are connected, without O(force).
+      type: str
+      choices: [present, absent]
+      default: present
 state:
   description:
     - V(present) creates the subsystem and adds what is missing.

@@ -44,6 +44,14 @@ options:
     type: list
     elements: str
     default: []
+  lease_owner:
+    description: Identifier of this run; leases of the same owner do not block.
+    type: str
+    default: ''
+  lease_wait:
+    description: Seconds that the growth waits for another run's lease on an image. A lease that lasts longer blocks.
+    type: int
+    default: 0
 """
 
 EXAMPLES = r"""
@@ -76,6 +84,8 @@ def growth_plan(
     allow_degraded: t.Any = False,
     select: str = "",
     silent: t.Sequence[str] = (),
+    lease_owner: str = "",
+    lease_wait: t.Any = 0,
 ) -> dict[str, t.Any]:
     """The plan for growing what is meant to ``size``."""
     try:
@@ -89,7 +99,16 @@ def growth_plan(
             if handles:
                 names = [item["volume"] for item in resolve(known, handles, plain(silent)) if item["volume"] in names]
             handles = names
-        return plan(known, plain(size), handles, as_bool(plain(exact)), as_bool(plain(allow_degraded)), plain(silent))
+        return plan(
+            known,
+            plain(size),
+            handles,
+            as_bool(plain(exact)),
+            as_bool(plain(allow_degraded)),
+            plain(silent),
+            lease_owner=plain(lease_owner),
+            lease_wait=int(plain(lease_wait)),
+        )
     except (GrowthError, CapacityError, SelectError) as exc:
         raise AnsibleFilterError(str(exc)) from exc
 

@@ -41,6 +41,8 @@ class Hypervisor:
         self.libvirt_qemu = libvirt_qemu
         self.uri = uri
         self.devices = devices or HostDevices()
+        #: Every domain that :meth:`disks` saw, also one without a disk.
+        self.domains: list[dict[str, str]] = []
         # without a handler libvirt prints every error to stderr, where Ansible takes it for a broken module
         libvirt.registerErrorHandler(lambda _context, _error: None, None)
         try:
@@ -70,6 +72,7 @@ class Hypervisor:
                 "cannot list the domains", obj=self.uri, hop="disk", call="virConnectListAllDomains", cause=cause_of(error), remedy="look at libvirt's log"
             ) from error
         found: list[DomainDisk] = []
+        self.domains = []
         for domain in domains:
             try:
                 number = domain.state(0)[0]
@@ -80,7 +83,9 @@ class Hypervisor:
                 raise HopError(
                     "cannot read the domain", obj=domain.name(), hop="disk", call="virDomainGetXMLDesc", cause=cause_of(error), remedy="look at libvirt's log"
                 ) from error
-            for disk in parse_domain(xml, STATES[number] if 0 <= number < len(STATES) else "no state"):
+            state = STATES[number] if 0 <= number < len(STATES) else "no state"
+            self.domains.append({"domain": domain.name(), "domain_state": state})
+            for disk in parse_domain(xml, state):
                 disk.handle = domain
                 found.append(disk)
         return sorted(found, key=lambda disk: (disk.domain, disk.target))

@@ -112,6 +112,7 @@ class Follower:
         event_timeout: float = 5,
         wait_timeout: float = 30,
         allow_degraded: bool = False,
+        appear_timeout: float = 0,
         clock: t.Callable[[], float] = time.monotonic,
         sleep: t.Callable[[float], None] = time.sleep,
     ) -> None:
@@ -120,6 +121,7 @@ class Follower:
         self.event_timeout = event_timeout
         self.wait_timeout = wait_timeout
         self.allow_degraded = allow_degraded
+        self.appear_timeout = appear_timeout
         self.clock = clock
         self.sleep = sleep
         self.all: list[dict[str, t.Any]] = []
@@ -127,8 +129,7 @@ class Follower:
 
     def run(self, wishes: list[Wish], check_mode: bool = False) -> None:
         """Fill in every wish; an error is left in its ``error``, nothing is raised for a single namespace."""
-        host = self.sysfs.host()
-        self.all = host["namespaces"]
+        host = self._host_with(wishes, 0 if check_mode else self.appear_timeout)
         for wish in wishes:
             try:
                 self._prepare(wish, host)
@@ -143,6 +144,21 @@ class Follower:
             self._wait(self._open(lagging), self.wait_timeout)
         for wish in self._open(wishes):
             wish.error = self._verdict(wish)
+
+    def _host_with(self, wishes: list[Wish], seconds: float) -> dict[str, t.Any]:
+        """The host, once it shows every namespace with its device's link, or as it is after ``seconds``.
+
+        A new namespace comes by the target's event; nothing is rescanned for it.
+        """
+        deadline = self.clock() + seconds
+        while True:
+            host: dict[str, t.Any] = self.sysfs.host()
+            self.all = host["namespaces"]
+            there = {item["uuid"] for item in self.all if item["size_bytes"] and item["by_id"]}
+            left = deadline - self.clock()
+            if left <= 0 or all(wish.uuid in there for wish in wishes if wish.uuid):
+                return host
+            self.sleep(min(POLL_SECONDS, left))
 
     @staticmethod
     def _open(wishes: list[Wish]) -> list[Wish]:

@@ -5,21 +5,20 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 """RBD images as Ceph knows them: exact size, creation, growth, watchers; and what the cluster says of its clients.
 
-The door is :func:`open_ceph`: python3-rbd where there is one, else the ``rbd`` and ``ceph`` programs.
+The door is :func:`open_ceph`: python3-rbd where there is one, else the ``rbd``, ``rados`` and ``ceph`` programs.
 An image only ever grows here: librbd is asked with ``allow_shrink=False`` (librbd 16.2 then refuses any smaller size and
 leaves the image alone), the tool without ``--allow-shrink``; and every growth is read back.
+Who may grow an image is settled by its lease (``_rbd_lease``); the lock here only keeps two resizes apart.
 Ceph waits forever for a dead mon, OSD or lock owner, so every operation has a deadline.
 """
 
 from __future__ import annotations
 
 import abc
-import errno
+import contextlib
 import json
 import os
-import queue
 import re
-import threading
 import time
 import typing as t
 import uuid as uuid_module
@@ -27,10 +26,11 @@ from dataclasses import dataclass
 
 from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import human
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_lease import Holder, Lock, LockTaken
 
 try:
-    import rados
-    import rbd
+    import rados  # noqa: F401  # pylint: disable=unused-import
+    import rbd  # noqa: F401  # pylint: disable=unused-import
 
     HAS_BINDINGS = True
 except ImportError:
@@ -43,13 +43,11 @@ INTERPRETERS = (
     *(f"/usr/bin/python3.{minor}" for minor in range(14, 5, -1)),
 )
 
-#: The advisory lock on an image's header at which growers of this collection queue up.
+#: The advisory lock on an image's header that is held for the moment of a resize, also by runs that share a lease's owner.
 GROW_LOCK = "nvmeof.spdk.grow"
 
 #: Seconds until Ceph counts as dead.
 TIMEOUT = 60
-
-_T = t.TypeVar("_T")
 
 
 class ImageSpec(t.NamedTuple):
@@ -67,6 +65,10 @@ class CephError(HopError):
     """Ceph could not be asked, or refused."""
 
 
+class CephTimeoutError(CephError):
+    """Ceph did not answer in time; what was asked may still happen."""
+
+
 class ImageNotFoundError(CephError):
     """The image, its pool or its namespace does not exist."""
 
@@ -77,10 +79,17 @@ class ShrinkError(CephError):
 
 @dataclass
 class ImageState:
-    """An image as read: ``size_bytes`` exact, ``watchers`` the addresses of the clients that have it open for writing."""
+    """An image as read: ``size_bytes`` exact, ``watchers`` the addresses of the clients that have it open for writing.
+
+    ``header`` names its header object, ``lease`` who grows it (:func:`_rbd_lease.lease_of`), ``primary`` is None unless the image is a
+    mirror's secondary: then it says where the primary is.
+    """
 
     size_bytes: int
     watchers: list[str]
+    header: str = ""
+    lease: dict[str, t.Any] | None = None
+    primary: str | None = None
 
 
 @dataclass
@@ -105,10 +114,32 @@ def first_json(text: str) -> t.Any:
     return json.JSONDecoder().raw_decode(text)[0] if text else None
 
 
+def where_primary(peers: t.Sequence[str]) -> str:
+    """Where a secondary's primary is, from the pool's mirror peers."""
+    return "on the mirror peer " + " or ".join(peers) if peers else "on a cluster that this pool names no peer for"
+
+
+def limits_of(pools: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, dict[str, t.Any]]:
+    """:meth:`Ceph.pool_limits` from ``ceph osd pool ls detail``. A full or nearly full OSD flags every pool on it (Ceph 12 and later)."""
+    found = {}
+    for pool in pools:
+        flags = set(str(pool.get("flags_names") or "").split(","))
+        found[str(pool["pool_name"])] = {
+            "max_bytes": int(pool.get("quota_max_bytes") or 0) or None,
+            "full": bool(flags & {"full", "full_quota"}),
+            "nearfull": bool(flags & {"nearfull", "backfillfull", "full", "full_quota"}),
+        }
+    return found
+
+
 class Ceph(abc.ABC):
-    """One cluster connection. ``how`` names the means (``librbd`` or ``rbd``) for messages."""
+    """One cluster connection. ``how`` names the means (``librbd`` or ``rbd``) for messages.
+
+    ``renews_beside``: whether a lease may be renewed from another thread while a call runs.
+    """
 
     how = ""
+    renews_beside = False
 
     def __init__(self, options: CephOptions) -> None:
         self.options = options
@@ -126,12 +157,44 @@ class Ceph(abc.ABC):
         """Create the image with ``size`` bytes."""
 
     @abc.abstractmethod
+    def uses(self, spec: ImageSpec) -> list[str]:
+        """What forbids the removal of the image, in words: watchers, snapshots (clones hang on them), mirroring, a group, locks."""
+
+    @abc.abstractmethod
+    def remove(self, spec: ImageSpec, trash: bool) -> None:
+        """Move the image to the trash, or delete it. Ceph itself refuses one with watchers, and deletes none with snapshots."""
+
+    @abc.abstractmethod
     def blocklist(self) -> list[str]:
         """The addresses of blocklisted clients."""
 
     @abc.abstractmethod
     def pool_free_bytes(self, pool: str) -> int | None:
         """What the pool can still take (``MAX AVAIL`` of ``ceph df``), or None if the user may not ask."""
+
+    @abc.abstractmethod
+    def pool_limits(self) -> dict[str, dict[str, t.Any]]:
+        """By pool: ``max_bytes`` (its quota, None for none), ``full`` and ``nearfull`` (of the pool, its quota or an OSD below it)."""
+
+    @abc.abstractmethod
+    def lock(self, spec: ImageSpec, header: str, lock: Lock, renew: bool = False) -> None:
+        """Take the lock on the object ``header``, or prolong it; raises ``LockTaken``, with ``renew`` ``LockLost``."""
+
+    @abc.abstractmethod
+    def unlock(self, spec: ImageSpec, header: str, lock: Lock) -> None:
+        """Give the own lock back; one that has ended is no error."""
+
+    @abc.abstractmethod
+    def lockers(self, spec: ImageSpec, header: str, name: str) -> list[Holder]:
+        """Who holds the lock ``name``; raises :class:`CephError`."""
+
+    @abc.abstractmethod
+    def break_lock(self, spec: ImageSpec, header: str, name: str, holder: Holder) -> None:
+        """Take the lock from this very holder; one that has ended is no error."""
+
+    def lease_seconds(self, wanted: int, count: int) -> int:
+        """How long ``count`` leases last, when ``wanted`` seconds are asked for."""
+        return wanted
 
     @abc.abstractmethod
     def _resize(self, spec: ImageSpec, size: int) -> None:
@@ -155,14 +218,20 @@ class Ceph(abc.ABC):
         """Let the image have at least (``exact``: exactly) ``size`` bytes; the sizes (before, after) as read.
 
         Safe against another grower: librbd compares and sets, and a refusal because the image has meanwhile become
-        larger is success unless ``exact``.
+        larger is success unless ``exact``. After a time-out the size is read, nothing is repeated.
         """
-        before = self.size(spec)
+        state = self.state(spec)
+        before = state.size_bytes
         if before < size:
+            self.check_growable(spec, state)
             try:
-                self._resize(spec, size)
+                with self._alone(spec, state.header):
+                    self._resize(spec, size)
             except ShrinkError:
                 if exact:
+                    raise
+            except CephTimeoutError as late:
+                if self._size_after(spec, late) < size:
                     raise
         after = self.size(spec)
         if after < size or (exact and after != size):
@@ -173,6 +242,51 @@ class Ceph(abc.ABC):
                 remedy="look for somebody else who resizes this image, then run again",
             )
         return before, after
+
+    def _size_after(self, spec: ImageSpec, late: CephTimeoutError) -> int:
+        try:
+            return self.size(spec)
+        except CephError:
+            raise late from None
+
+    def check_growable(self, spec: ImageSpec, state: ImageState) -> None:
+        """Raise :class:`CephError` for an image that cannot grow here: a mirror's secondary, which librbd opens read-only."""
+        if state.primary is not None:
+            raise self._error(
+                "the image is the secondary of a mirror and read-only; its primary is " + state.primary,
+                spec,
+                "resize",
+                remedy="grow the primary: mirroring brings the new size here. To grow it here, promote this image first (rbd mirror image promote)",
+            )
+
+    @contextlib.contextmanager
+    def _alone(self, spec: ImageSpec, header: str) -> t.Iterator[None]:
+        """Hold the lock that keeps two resizes of one image apart.
+
+        Two librbd clients that resize one image at the same moment can end at the smaller size in spite of allow_shrink=False (1 of 53
+        rounds with librbd 16.2), so the image is opened under this lock, with the size that the grower before left. After a time-out the
+        lock is left to end by itself, for the resize may still be under way.
+        """
+        lock = Lock(GROW_LOCK, uuid_module.uuid4().hex, "growing", self.options.timeout + 30)
+        until = time.monotonic() + lock.duration + 5
+        pause = 0.02
+        while True:
+            try:
+                self.lock(spec, header, lock)
+                break
+            except LockTaken as error:
+                if time.monotonic() > until:
+                    raise self._error("another client resizes this image and does not come to an end", spec, "lock", GROW_LOCK) from error
+            time.sleep(pause)
+            pause = min(pause * 1.5, 1.0)
+        try:
+            yield
+        except CephTimeoutError:
+            raise
+        except BaseException:
+            self.unlock(spec, header, lock)
+            raise
+        self.unlock(spec, header, lock)
 
     def _error(self, message: str, spec: ImageSpec | None, call: str, cause: t.Any = None, remedy: str | None = None) -> CephError:
         return CephError(
@@ -204,197 +318,14 @@ class Ceph(abc.ABC):
             remedy="ask for the image's present size or a larger one",
         )
 
-    def _dead(self, spec: ImageSpec | None, call: str) -> CephError:
-        return self._error(
+    def _dead(self, spec: ImageSpec | None, call: str) -> CephTimeoutError:
+        return CephTimeoutError(
             f"Ceph did not answer within {self.options.timeout} s",
-            spec,
-            call,
+            obj=str(spec) if spec else self.options.conf,
+            hop="image",
+            call=f"{self.how} {call}",
             remedy="check the cluster (ceph -s, from another host, too) and the image's lock owner (rbd lock ls); then read the state before repeating",
         )
-
-
-class LibrbdCeph(Ceph):
-    """Through python3-rados and python3-rbd."""
-
-    how = "librbd"
-
-    def __init__(self, options: CephOptions) -> None:
-        super().__init__(options)
-        self._stuck = False
-        conf = {
-            # Ceph's own defaults are 300 s and for ever
-            "client_mount_timeout": str(options.timeout),
-            "rados_mon_op_timeout": str(options.timeout),
-            "rados_osd_op_timeout": str(options.timeout),
-        }
-        if options.keyring:
-            conf["keyring"] = options.keyring
-        self._rados: t.Any = None
-
-        def connect() -> t.Any:
-            cluster = rados.Rados(conffile=options.conf, rados_id=options.user, conf=conf)
-            cluster.connect(timeout=options.timeout)
-            return cluster
-
-        try:
-            self._rados = self._bounded(connect, None, "connect", grace=15)
-        except (rados.Error, OSError) as error:
-            where = f"the keyring {options.keyring}" if options.keyring else "a keyring"
-            raise self._error(
-                f"cannot connect to the cluster of {options.conf} as client.{options.user}",
-                None,
-                "connect",
-                error,
-                f"check that the mons answer, that client.{options.user} exists and that {where} on this host holds its key",
-            ) from error
-
-    def _bounded(self, work: t.Callable[[], _T], spec: ImageSpec | None, call: str, grace: int = 5) -> _T:
-        """``work()`` in a thread that is given up after the time-out: librbd waits for a hung lock owner without end.
-
-        ``grace`` lets Ceph's own time-outs, which say more, come first.
-        """
-        if self._stuck:
-            raise self._dead(spec, call)
-        box: queue.Queue[tuple[bool, t.Any]] = queue.Queue()
-
-        def run() -> None:
-            try:
-                box.put((True, work()))
-            except BaseException as error:  # pylint: disable=broad-except  # handed to the waiting thread
-                box.put((False, error))
-
-        threading.Thread(target=run, daemon=True).start()
-        try:
-            fine, value = box.get(timeout=self.options.timeout + grace)
-        except queue.Empty:
-            self._stuck = True
-            raise self._dead(spec, call) from None
-        if fine:
-            return value
-        raise value
-
-    def _with_image(self, spec: ImageSpec, call: str, work: t.Callable[[t.Any], _T], read_only: bool) -> _T:
-        def run() -> _T:
-            with self._rados.open_ioctx(spec.pool) as ioctx:
-                if spec.namespace:
-                    ioctx.set_namespace(spec.namespace)
-                with rbd.Image(ioctx, spec.image, read_only=read_only) as image:
-                    return work(image)
-
-        return self._translated(run, spec, call)
-
-    def _translated(self, run: t.Callable[[], _T], spec: ImageSpec, call: str) -> _T:
-        try:
-            return self._bounded(run, spec, call)
-        except (rbd.ImageNotFound, rados.ObjectNotFound) as error:
-            raise self._missing(spec, call, error) from error
-        except rbd.Error as error:
-            if abs(getattr(error, "errno", 0) or 0) == errno.ETIMEDOUT:
-                raise self._dead(spec, call) from error
-            raise self._error(f"Ceph refused to {call} the image {spec}", spec, call, error) from error
-        except (rados.Error, OSError) as error:
-            if abs(getattr(error, "errno", 0) or 0) == errno.ETIMEDOUT:
-                raise self._dead(spec, call) from error
-            raise self._error(f"Ceph could not {call} the image {spec}", spec, call, error) from error
-
-    def fsid(self) -> str:
-        try:
-            return str(self._bounded(self._rados.get_fsid, None, "get_fsid")).lower()
-        except (rados.Error, OSError) as error:
-            raise self._error("cannot read the cluster's fsid", None, "get_fsid", error) from error
-
-    def state(self, spec: ImageSpec) -> ImageState:
-        # opened read-only the image gets no watcher of ours
-        return self._with_image(
-            spec,
-            "open",
-            lambda image: ImageState(int(image.size()), [str(watcher["addr"]) for watcher in image.watchers_list()]),
-            read_only=True,
-        )
-
-    def create(self, spec: ImageSpec, size: int) -> None:
-        def run() -> None:
-            with self._rados.open_ioctx(spec.pool) as ioctx:
-                if spec.namespace:
-                    ioctx.set_namespace(spec.namespace)
-                try:
-                    rbd.RBD().create(ioctx, spec.image, size, old_format=False)
-                except rbd.ImageExists:
-                    pass  # somebody else was quicker; its size is looked at by the caller's read-back
-
-        try:
-            self._translated(run, spec, "create")
-        except ImageNotFoundError as error:
-            error.message = f"the pool or RADOS namespace of {spec} does not exist"
-            error.remedy = "create the pool (ceph osd pool create, rbd pool init) or namespace (rbd namespace create), or correct the name"
-            raise
-
-    def _resize(self, spec: ImageSpec, size: int) -> None:
-        def resize(image: t.Any) -> None:
-            try:
-                image.resize(size, allow_shrink=False)
-            except rbd.InvalidArgument as error:
-                raise self._shrink(spec, size, error) from error
-
-        # Two librbd clients that resize one image at the same moment can end at the smaller size in spite of allow_shrink=False
-        # (1 of 53 rounds with librbd 16.2), so growers queue up at a lock of their own on the image's header. It is none of
-        # librbd's locks: the target that has the image open is not disturbed. It ends by itself should this process die.
-        def run() -> None:
-            with self._rados.open_ioctx(spec.pool) as ioctx:
-                if spec.namespace:
-                    ioctx.set_namespace(spec.namespace)
-                with rbd.Image(ioctx, spec.image, read_only=True) as image:
-                    header = f"rbd_header.{image.id()}"
-                cookie = uuid_module.uuid4().hex
-                until = time.monotonic() + self.options.timeout
-                while True:
-                    try:
-                        ioctx.lock_exclusive(header, GROW_LOCK, cookie, "growing", 2 * self.options.timeout)
-                        break
-                    except rados.ObjectBusy:
-                        if time.monotonic() > until:
-                            raise
-                        time.sleep(0.05)
-                try:
-                    # opened under the lock, so with the size that the grower before left
-                    with rbd.Image(ioctx, spec.image) as image:
-                        resize(image)
-                finally:
-                    ioctx.unlock(header, GROW_LOCK, cookie)
-
-        self._translated(run, spec, "resize")
-
-    def _mon(self, *prefixes: str) -> t.Any:
-        """The parsed answer of the first mon command that this Ceph knows."""
-        problem: t.Any = None
-        for prefix in prefixes:
-            code, out, text = self._bounded(
-                lambda prefix=prefix: self._rados.mon_command(json.dumps({"prefix": prefix, "format": "json"}), b"", timeout=self.options.timeout),
-                None,
-                prefix,
-            )
-            if code == 0:
-                return first_json(out.decode("utf-8"))
-            problem = f"{os.strerror(abs(code))} {text}".strip()
-            if abs(code) != errno.EINVAL:
-                break
-        raise self._error(f"the mons refused '{prefixes[0]}'", None, prefixes[0], problem, f"give client.{self.options.user} the cap mon 'profile rbd'")
-
-    def blocklist(self) -> list[str]:
-        # named "blacklist" before Ceph 16
-        return [str(entry["addr"]) for entry in self._mon("osd blocklist ls", "osd blacklist ls") or []]
-
-    def pool_free_bytes(self, pool: str) -> int | None:
-        try:
-            pools = self._mon("df")["pools"]
-        except CephError:
-            return None
-        return next((int(entry["stats"]["max_avail"]) for entry in pools if entry["name"] == pool), None)
-
-    def close(self) -> None:
-        if self._rados is not None and not self._stuck:
-            self._bounded(self._rados.shutdown, None, "shutdown")
-        self._rados = None
 
 
 def open_ceph(options: CephOptions, run_command: t.Callable[..., t.Any] | None = None) -> Ceph:
@@ -402,6 +333,7 @@ def open_ceph(options: CephOptions, run_command: t.Callable[..., t.Any] | None =
 
     ``run_command`` is for the programs: (argv) -> (rc, stdout, stderr), as ``AnsibleModule.run_command``.
     """
+    from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_librbd import LibrbdCeph
     from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_tool import ToolCeph, find_tool
 
     for path, what in ((options.conf, "the Ceph configuration"), (options.keyring, "the keyring")):

@@ -3,16 +3,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
-"""RBD images wanted against found: present and grown."""
+"""RBD images wanted against found: present, grown and absent."""
 
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import CapacityError, human, parse_image_size
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
-from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import Ceph, ImageNotFoundError, ImageSpec
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import Ceph, CephError, ImageNotFoundError, ImageSpec, ImageState
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_lease import LeaseOptions, Leases
 from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Changes
 
 
@@ -28,6 +29,9 @@ class WantedImage:
     after: int | None = None
     changed: bool = False
     action: str = "none"
+    found: ImageState | None = None
+    trash: bool = True
+    leases: Leases = field(default_factory=Leases)
 
 
 def image_spec(entry: t.Mapping[str, t.Any]) -> ImageSpec:
@@ -61,7 +65,7 @@ def wanted_images(entries: t.Sequence[t.Mapping[str, t.Any]]) -> list[WantedImag
                 raise HopError(str(error), obj=str(spec), hop="image", remedy="correct the size") from error
         elif entry["state"] == "grown":
             raise HopError("state=grown needs a size", obj=str(spec), hop="image", remedy="give size, such as 800G")
-        wanted.append(WantedImage(spec, size, bool(entry.get("exact")), entry["state"]))
+        wanted.append(WantedImage(spec, size, bool(entry.get("exact")), entry["state"], trash=entry.get("trash") is not False))
     return wanted
 
 
@@ -70,8 +74,11 @@ def plan_images(ceph: Ceph, wanted: list[WantedImage]) -> Changes:
     changes = Changes()
     for item in wanted:
         try:
-            item.before = item.after = ceph.size(item.spec)
+            item.found = ceph.state(item.spec)
+            item.before = item.after = item.found.size_bytes
         except ImageNotFoundError as error:
+            if item.state == "absent":
+                continue
             if item.state == "grown":
                 raise
             if item.size is None:
@@ -79,6 +86,10 @@ def plan_images(ceph: Ceph, wanted: list[WantedImage]) -> Changes:
                     "the image does not exist and no size is given to create it", obj=str(item.spec), hop="image", remedy="give size, such as 800G"
                 ) from error
             _plan_create(ceph, changes, item, item.size)
+            continue
+        if item.state == "absent":
+            refuse_used(ceph, item)
+            _plan_remove(ceph, changes, item)
             continue
         if item.size is None or item.size == item.before:
             continue
@@ -91,22 +102,69 @@ def plan_images(ceph: Ceph, wanted: list[WantedImage]) -> Changes:
                     remedy="an image never shrinks; ask for the present size, or leave exact out",
                 )
             continue
+        ceph.check_growable(item.spec, item.found)
         _plan_grow(ceph, changes, item, item.size)
     return changes
+
+
+def refuse_used(ceph: Ceph, item: WantedImage) -> None:
+    """Raise :class:`HopError` for an image that anybody uses; there is no force for it, because the data would be gone."""
+    uses = ceph.uses(item.spec)
+    if item.found is not None and item.found.lease is not None:
+        uses.append(f"{item.found.lease['owner']} grows it")
+    if uses:
+        raise HopError(
+            f"the image is in use: {'; '.join(uses)}",
+            obj=str(item.spec),
+            hop="image",
+            call="trash move" if item.trash else "remove",
+            remedy="end that use first (remove the bdev, the snapshots with their clones, the mirroring); an image in use is never removed",
+        )
+
+
+def apply_images(ceph: Ceph, changes: Changes, wanted: list[WantedImage], options: LeaseOptions, check_mode: bool) -> None:
+    """Carry the plan out, holding the lease of every image that grows."""
+    growing = {item.spec: item.found for item in wanted if item.action == "grown" and item.found is not None}
+    leases = Leases(options)
+    for item in wanted:
+        item.leases = leases
+    with leases.held(lambda: ceph, {} if check_mode else growing):
+        changes.apply(check_mode)
 
 
 def _plan_create(ceph: Ceph, changes: Changes, item: WantedImage, size: int) -> None:
     def create() -> None:
         ceph.create(item.spec, size)
-        # somebody else may have been quicker with another size
-        item.after = ceph.grow(item.spec, size, item.exact)[1]
+        found = ceph.state(item.spec)
+        item.after = found.size_bytes
+        if found.size_bytes != size:  # somebody else was quicker with another size
+            with Leases(item.leases.options).held(lambda: ceph, {item.spec: found}):
+                item.after = ceph.grow(item.spec, size, item.exact)[1]
 
     item.changed, item.action, item.after = True, "created", size
     changes.add("image", str(item.spec), "create", None, {"state": "present", "size_bytes": size}, create)
 
 
+def _plan_remove(ceph: Ceph, changes: Changes, item: WantedImage) -> None:
+    def remove() -> None:
+        refuse_used(ceph, item)
+        try:
+            ceph.remove(item.spec, item.trash)
+        except ImageNotFoundError:
+            return  # somebody else was quicker
+        try:
+            ceph.state(item.spec)
+        except ImageNotFoundError:
+            return
+        raise HopError("the image is still there", obj=str(item.spec), hop="image", call="open", remedy="look for somebody else who makes it, then run again")
+
+    item.changed, item.action, item.after = True, "trashed" if item.trash else "removed", None
+    changes.add("image", str(item.spec), "trash" if item.trash else "remove", {"state": "present", "size_bytes": item.before}, None, remove)
+
+
 def _plan_grow(ceph: Ceph, changes: Changes, item: WantedImage, size: int) -> None:
     def grow() -> None:
+        item.leases.require(item.spec)
         item.after = ceph.grow(item.spec, size, item.exact)[1]
 
     item.changed, item.action, item.after = True, "grown", size
@@ -126,5 +184,13 @@ def image_result(item: WantedImage) -> dict[str, t.Any]:
 
 
 def pool_facts(ceph: Ceph, specs: t.Iterable[ImageSpec]) -> list[dict[str, t.Any]]:
-    """What the pools of these images can still take."""
-    return [{"pool": pool, "free_bytes": ceph.pool_free_bytes(pool)} for pool in sorted({spec.pool for spec in specs})]
+    """What the pools of these images can still take; None for what this client may not ask."""
+    pools = sorted({spec.pool for spec in specs})
+    try:
+        limits = ceph.pool_limits() if pools else {}
+    except CephError:
+        limits = {}
+    unknown = {"max_bytes": None, "full": None, "nearfull": None}
+    return [
+        {"pool": pool, "exists": pool in limits if limits else None, "free_bytes": ceph.pool_free_bytes(pool), **limits.get(pool, unknown)} for pool in pools
+    ]

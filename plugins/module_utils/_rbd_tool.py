@@ -3,13 +3,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
-"""RBD images through the ``rbd`` and ``ceph`` programs, for hosts without python3-rbd."""
+"""RBD images through the ``rbd``, ``rados`` and ``ceph`` programs (ceph-common), for hosts without python3-rbd."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
+import time
 import typing as t
 
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import (
@@ -19,7 +21,10 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import (
     ImageSpec,
     ImageState,
     first_json,
+    limits_of,
+    where_primary,
 )
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_lease import LEASE, Holder, Lock, LockLost, LockTaken, decode_listing, lease_of
 
 
 def find_tool(name: str) -> str | None:
@@ -36,6 +41,7 @@ class ToolCeph(Ceph):
         super().__init__(options)
         self._tool = tool
         self._run_command = run_command
+        self._count = itertools.count()
 
     def _run(self, program: str, *arguments: str) -> tuple[int, str, str]:
         command = ["timeout", "-k", "5", str(self.options.timeout), program, "-c", self.options.conf, "--id", self.options.user]
@@ -48,7 +54,7 @@ class ToolCeph(Ceph):
     def _why(err: str) -> str:
         """The program's own complaint, without librados' log lines around it."""
         lines = [line for line in err.strip().splitlines() if line.strip()]
-        chosen = [line for line in lines if re.match(r"(rbd|ceph|Error\b)", line)] or lines
+        chosen = [line for line in lines if re.match(r"(rbd|ceph|ERROR|error|Error\b)", line)] or lines
         return " ".join(chosen[-2:])
 
     def _rbd(self, spec: ImageSpec, *arguments: str, shrink: int = 0) -> str:
@@ -78,12 +84,90 @@ class ToolCeph(Ceph):
         return str(self._ceph("fsid")["fsid"]).lower()
 
     def state(self, spec: ImageSpec) -> ImageState:
-        size = int(json.loads(self._rbd(spec, "info", "--format", "json", str(spec)))["size"])
+        info = json.loads(self._rbd(spec, "info", "--format", "json", str(spec)))
         status = json.loads(self._rbd(spec, "status", "--format", "json", str(spec)))
         watchers = status.get("watchers") or []
         if isinstance(watchers, dict):  # before Ceph 14
             watchers = list(watchers.values())
-        return ImageState(size, [str(watcher["address"]) for watcher in watchers])
+        # block_name_prefix has the id also where "id" is not shown (before Ceph 14)
+        number = info.get("id") or str(info.get("block_name_prefix") or "").rpartition(".")[2]
+        header = f"{spec.image}.rbd" if info.get("format") == 1 else f"rbd_header.{number}" if number else ""
+        try:
+            lease = lease_of(self.lockers(spec, header, LEASE), time.time()) if header else None
+        except CephError:
+            lease = None  # what cannot be read here stops the growth where the lease is taken
+        return ImageState(int(info["size"]), [str(watcher["address"]) for watcher in watchers], header, lease, self._primary(spec, info))
+
+    def _primary(self, spec: ImageSpec, info: t.Mapping[str, t.Any]) -> str | None:
+        mirroring = info.get("mirroring")
+        if not mirroring or mirroring.get("primary") is not False or mirroring.get("state") != "enabled":
+            return None
+        rc, out, _err = self._run(self._tool, "mirror", "pool", "info", "--format", "json", spec.pool)
+        peers = (json.loads(out).get("peers") or []) if rc == 0 else []
+        return where_primary([str(peer.get("site_name")) for peer in peers])
+
+    # A lock belongs to one client instance, and every process is another one. So the lock is of the type "shared" with a tag of our own:
+    # nobody without this tag gets in, and a renewal is one more holder, which counts only while an earlier one is still there.
+
+    def _rados(self, spec: ImageSpec, *arguments: str) -> tuple[int, str, str]:
+        program = find_tool("rados")
+        if program is None:
+            raise self._error(
+                "the lease of the image cannot be taken, so it is not resized",
+                spec,
+                "lock",
+                "there is no rados program",
+                "install ceph-common (programs rbd, rados, ceph) or python3-rbd",
+            )
+        rc, out, err = self._run(program, "-p", spec.pool, *(("-N", spec.namespace) if spec.namespace else ()), *arguments)
+        if rc in (124, 137):
+            raise self._dead(spec, " ".join(arguments[:2]))
+        return rc, out, err
+
+    def _refused(self, spec: ImageSpec, call: str, rc: int, err: str) -> CephError:
+        return self._error(f"the rados program could not {call} the image {spec}", spec, call, f"exit code {rc}: {self._why(err)}")
+
+    def lease_seconds(self, wanted: int, count: int) -> int:
+        # nothing is renewed while a program runs, and each renewal is a process
+        return max(wanted, 2 * self.options.timeout + 30) + count
+
+    def lock(self, spec: ImageSpec, header: str, lock: Lock, renew: bool = False) -> None:
+        if not header:
+            raise self._error("the image's id is not known, so its lease cannot be taken", spec, "lock", "rbd info shows none")
+        cookie = f"{lock.cookie}.{next(self._count)}"
+        rc, _out, err = self._rados(
+            spec,
+            *("lock", "get", header, lock.name, "--lock-type", "shared", "--lock-tag", lock.cookie, "--lock-cookie", cookie),
+            *("--lock-duration", str(lock.duration), "--lock-description", lock.text),
+        )
+        if rc != 0:
+            if "(16)" in err:
+                raise LockLost if renew else LockTaken
+            raise self._refused(spec, "lock", rc, err)
+        if renew and not any(holder.cookie != cookie for holder in self._own(spec, header, lock)):
+            self.unlock(spec, header, lock)
+            raise LockLost
+
+    def _own(self, spec: ImageSpec, header: str, lock: Lock) -> list[Holder]:
+        return [holder for holder in self.lockers(spec, header, lock.name) if holder.cookie.startswith(lock.cookie + ".")]
+
+    def unlock(self, spec: ImageSpec, header: str, lock: Lock) -> None:
+        for holder in self._own(spec, header, lock):
+            self.break_lock(spec, header, lock.name, holder)
+
+    def lockers(self, spec: ImageSpec, header: str, name: str) -> list[Holder]:
+        rc, out, err = self._rados(spec, "lock", "info", header, name)
+        if rc != 0:
+            raise self._refused(spec, "lock info", rc, err)
+        try:
+            return decode_listing(out)
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._error("cannot tell who holds the lock of the image", spec, "lock info", error) from error
+
+    def break_lock(self, spec: ImageSpec, header: str, name: str, holder: Holder) -> None:
+        rc, _out, err = self._rados(spec, "lock", "break", header, name, holder.entity, "--lock-cookie", holder.cookie)
+        if rc != 0 and "(2)" not in err:
+            raise self._refused(spec, "lock break", rc, err)
 
     def create(self, spec: ImageSpec, size: int) -> None:
         rc, unused, err = self._run(self._tool, "create", "--no-progress", "--size", f"{size}B", str(spec))
@@ -92,6 +176,25 @@ class ToolCeph(Ceph):
         if rc in (124, 137):
             raise self._dead(spec, "create")
         raise self._error(f"the rbd program could not create the image {spec}", spec, "create", f"exit code {rc}: {self._why(err)}")
+
+    def uses(self, spec: ImageSpec) -> list[str]:
+        info = json.loads(self._rbd(spec, "info", "--format", "json", str(spec)))
+        found = [f"client {address} has it open" for address in self.state(spec).watchers]
+        for snapshot in json.loads(self._rbd(spec, "snap", "ls", "--all", "--format", "json", str(spec))):
+            found.append(f"it has the snapshot {snapshot['name']}")
+            if (snapshot.get("namespace") or {}).get("type", "user") == "user":
+                for child in json.loads(self._rbd(spec, "children", "--format", "json", f"{spec}@{snapshot['name']}")):
+                    found.append(f"{child['pool']}/{child['image']} is a clone of it")
+        lockers = json.loads(self._rbd(spec, "lock", "ls", "--format", "json", str(spec)) or "[]")
+        found += [f"{owner['locker']} holds a lock on it" for owner in (lockers.values() if isinstance(lockers, dict) else lockers)]
+        if (info.get("mirroring") or {}).get("state", "disabled") != "disabled":
+            found.append("it is mirrored")
+        if info.get("group"):
+            found.append(f"it belongs to the group {info['group']}")
+        return found
+
+    def remove(self, spec: ImageSpec, trash: bool) -> None:
+        self._rbd(spec, *(("trash", "mv") if trash else ("rm", "--no-progress")), str(spec))
 
     def _resize(self, spec: ImageSpec, size: int) -> None:
         self._rbd(spec, "resize", "--no-progress", "--size", f"{size}B", str(spec), shrink=size)
@@ -111,6 +214,9 @@ class ToolCeph(Ceph):
         except CephError:
             return None
         return next((int(entry["stats"]["max_avail"]) for entry in pools if entry["name"] == pool), None)
+
+    def pool_limits(self) -> dict[str, dict[str, t.Any]]:
+        return limits_of(self._ceph("osd", "pool", "ls", "detail"))
 
     def close(self) -> None:
         """Nothing is kept open."""

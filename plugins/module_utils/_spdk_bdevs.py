@@ -20,6 +20,7 @@ import uuid as uuid_module
 from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import MIB, human
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import Ceph, ImageSpec
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_lease import LeaseOptions, Leases
 from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Change, Changes
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdev_guard import refuse_vanished_image, resize_call, settle
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdev_wish import WantedBdev
@@ -47,8 +48,15 @@ class BdevManager:
     """
 
     def __init__(
-        self, target: Target, ceph: t.Callable[[], Ceph], wait_timeout: float = 60.0, grace: float = WATCH_GRACE, resize_unit: str | None = None
+        self,
+        target: Target,
+        ceph: t.Callable[[], Ceph],
+        wait_timeout: float = 60.0,
+        grace: float = WATCH_GRACE,
+        resize_unit: str | None = None,
+        lease: LeaseOptions | None = None,
     ) -> None:
+        self.leases = Leases(lease)
         self.target = target
         self.resize_unit = resize_unit
         self.ceph = ceph
@@ -299,6 +307,8 @@ class BdevManager:
         )
 
     def _grow_change(self, item: WantedBdev) -> None:
+        if item.image is not None:
+            self.ceph().check_growable(item.source, item.image)
         item.changed = True
         item.changes.append(self._change("image", str(item.spec), "grow", {"size_bytes": item.before_image_bytes}, {"size_bytes": item.wanted}))
 
@@ -323,6 +333,12 @@ class BdevManager:
     # -- carry out ---------------------------------------------------------------------------------------------
 
     def apply(self, items: list[WantedBdev]) -> None:
+        """Carry the plan out, holding the lease of every image that grows or whose bdev lags, until the bdevs show the size."""
+        growing = {item.source: item.image for item in items if item.image is not None and (item.grow_image or item.action == "grown")}
+        with self.leases.held(self.ceph, growing):
+            self._carry_out(items)
+
+    def _carry_out(self, items: list[WantedBdev]) -> None:
         """Clusters, deletions, images, creations, the wait until every bdev shows its size, limits; the first error ends it.
 
         An error of a single new bdev, or of limits, is raised when the others are made.
@@ -337,6 +353,7 @@ class BdevManager:
         self._phase(deleted, "delete")
         for item in items:
             if item.grow_image:
+                self.leases.require(item.source)
                 item.before_image_bytes, item.image_bytes = self.ceph().grow(item.source, item.goal, item.exact)
                 for change in item.changes:
                     change.done = change.done or change.kind == "image"
@@ -430,6 +447,7 @@ class BdevManager:
                     del lagging[name]
             if not lagging:
                 return
+            self.leases.renew()
             now = time.monotonic()
             if now - started >= grace:
                 for name, item in lagging.items():
@@ -450,8 +468,9 @@ class BdevManager:
 
     def _nudge(self, name: str, item: WantedBdev) -> None:
         """Tell the target (:func:`resize_call`), if and only if the image read now has exactly the wanted size and the bdev read now is smaller."""
-        if item.observed is not None:
-            return  # what another client read is not read now
+        if item.observed is not None or not self.leases.holds(item.source):
+            return  # what another client read is not read now; without the lease nothing is sent
+        self.leases.require(item.source)
         image = self.ceph().size(item.source)
         item.image_bytes = image
         bdev = self.target.bdevs_by_name([name]).get(name)

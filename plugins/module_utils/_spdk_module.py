@@ -21,6 +21,7 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import (
     CephOptions,
     open_ceph,
 )
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_lease import DURATION, LeaseOptions
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_keyring import looks_like_key
 
 #: Options of the documentation fragment ``_spdk``.
@@ -33,6 +34,12 @@ CEPH_OPTIONS: dict[str, t.Any] = {
     "ceph_conf": {"type": "path", "default": "/etc/ceph/ceph.conf"},
     "ceph_user": {"type": "str", "default": "admin"},
     "ceph_keyring": {"type": "path", "no_log": False},
+}
+#: Options of the documentation fragment ``_lease``.
+LEASE_OPTIONS: dict[str, t.Any] = {
+    "lease_owner": {"type": "str"},
+    "lease_duration": {"type": "int", "default": DURATION},
+    "lease_wait": {"type": "int", "default": 0},
 }
 
 
@@ -83,6 +90,20 @@ def check_timeout(module: AnsibleModule, *names: str) -> None:
     for name in names:
         if module.params[name] < 1:
             module.fail_json(msg=f"{name} must be at least 1 second, not {module.params[name]}")
+
+
+def warn_of_short_timeout(module: AnsibleModule, *names: str) -> None:
+    """Warn of time-outs below :data:`TIMEOUT`: after a killed client the first call to an image took 15 to 18 s (SPDK 26.05, Ceph 16)."""
+    for name in names:
+        if module.params[name] < TIMEOUT:
+            module.warn(f"{name}={module.params[name]} is less than {TIMEOUT} s: Ceph can take that long, for example after a client was killed")
+
+
+def lease_options(module: AnsibleModule) -> LeaseOptions:
+    """The module's lease options; raises :class:`HopError` for what cannot be meant."""
+    options = LeaseOptions(module.params["lease_owner"] or None, module.params["lease_duration"], module.params["lease_wait"])
+    options.check()
+    return options
 
 
 def fail(module: AnsibleModule, error: HopError, **results: t.Any) -> t.NoReturn:

@@ -47,6 +47,7 @@ def wanted_namespaces(entries: t.Sequence[t.Mapping[str, t.Any]] | None, bad: t.
         for key in ("nsid", "anagrpid"):
             if entry.get(key) is not None and entry[key] < 1:
                 raise bad(f"{key} {entry[key]} of namespace {name} is below 1", "use 1 or more, or leave it out")
+        wish["state"] = entry.get("state") or "present"
         wish["anagrpid"] = entry.get("anagrpid")
         wish["auto_visible"] = entry.get("auto_visible")
         wish["ptpl_file"] = entry.get("ptpl_file") or None
@@ -87,6 +88,11 @@ def plan_namespaces(plan: Plan, wish: SubsystemWish, now: dict[str, t.Any], bdev
     gone: dict[int, dict[str, t.Any]] = {}
     missing: list[dict[str, t.Any]] = []
     for entry in wish.namespaces:
+        if entry["state"] == "absent":
+            _plan_absent(plan, wish, now, entry)
+    for entry in wish.namespaces:
+        if entry["state"] == "absent":
+            continue
         bdev = bdevs.get(entry["bdev"])
         holder = by_bdev.get(bdev["name"] if bdev else entry["bdev"])
         there = holder if entry["nsid"] is None else by_nsid.get(entry["nsid"])
@@ -111,6 +117,22 @@ def plan_namespaces(plan: Plan, wish: SubsystemWish, now: dict[str, t.Any], bdev
     taken = {entry["nsid"] for entry in [*wish.namespaces, *missing] if entry["nsid"]} | {old["nsid"] for old in now["namespaces"]}
     for entry in missing:
         _add(plan, wish, now, entry, bdevs, taken)
+
+
+def _plan_absent(plan: Plan, wish: SubsystemWish, now: dict[str, t.Any], entry: dict[str, t.Any]) -> None:
+    """Remove the namespace of a bdev. Another nsid or uuid than the named one is an error, also with force: it would be another volume."""
+    there = next((there for there in now["namespaces"] if there["bdev"] == entry["bdev"]), None)
+    if there is None:
+        return
+    differs = [f"{key} is {there[key]!r}, not {entry[key]!r}" for key in ("nsid", "uuid") if entry[key] is not None and there[key] != entry[key]]
+    if differs:
+        raise HopError(
+            f"the namespace of the bdev {entry['bdev']} is another one than the one to remove: {' and '.join(differs)}",
+            obj=f"{wish.nqn}#{there['nsid']}",
+            hop="namespace",
+            remedy="read the target (spdk_target_info) and name the namespace that is meant",
+        )
+    _remove(plan, wish.nqn, now, there, "removing a namespace")
 
 
 def _moved(wish: SubsystemWish, entry: dict[str, t.Any], holder: dict[str, t.Any] | None, there: dict[str, t.Any] | None) -> HopError | None:

@@ -305,10 +305,19 @@ REMEDIES = {
     "nvmf_subsystem_listener_set_ana_state": "the subsystem must have been created with ana_reporting",
 }
 
+#: What librbd says in a client that Ceph has blocklisted.
+ESHUTDOWN = -108
+BLOCKLISTED_REMEDY = (
+    "Ceph has blocklisted the target's client (ceph osd blocklist ls), which never recovers: "
+    "restart the target once its hosts have another path or are idle, then run again"
+)
+
 
 def hop_error(error: JsonRpcError, obj: str, hop: str) -> HopError:
     """A :class:`HopError` of a JSON-RPC failure."""
     if isinstance(error, RpcError):
         method = error.method or ""
+        if error.code == ESHUTDOWN:
+            return HopError(f"the target refused {method}", obj=obj, hop=hop, call=method, cause=error.cause, remedy=BLOCKLISTED_REMEDY)
         return HopError(f"the target refused {method}", obj=obj, hop=hop, call=method, cause=error.cause, remedy=REMEDIES.get(method, LOG_REMEDY))
     return HopError(error.message, obj=obj, hop=hop, call=error.method, cause=type(error).__name__, remedy=error.remedy)

@@ -83,6 +83,11 @@ options:
         description: See O(exact).
         type: bool
         default: false
+  appear_timeout:
+    description:
+      - Seconds to wait until namespaces that are named by O(uuid) are on the host at all, as new ones are a moment after a target has added them.
+    type: int
+    default: 0
   event_timeout:
     description:
       - Seconds to wait for the targets' events before any controller is asked or rescanned.
@@ -194,6 +199,7 @@ def argument_spec() -> dict[str, t.Any]:
     return {
         **one,
         "namespaces": {"type": "list", "elements": "dict", "options": one},
+        "appear_timeout": {"type": "int", "default": 0},
         "event_timeout": {"type": "int", "default": 5},
         "wait_timeout": {"type": "int", "default": 30},
         "allow_degraded": {"type": "bool", "default": False},
@@ -235,7 +241,7 @@ def main() -> None:
         module.fail_json(msg="name one namespace by its own options, or many by namespaces, not both")
     if not named and params["namespaces"] is None:
         module.fail_json(msg="name a namespace by uuid, by nqn and nsid, or by device, or many by namespaces")
-    for option in ("event_timeout", "wait_timeout"):
+    for option in ("appear_timeout", "event_timeout", "wait_timeout"):
         if params[option] < 0:
             module.fail_json(msg=f"{option} {params[option]} is negative; it is a number of seconds")
     items = [single] if params["namespaces"] is None else params["namespaces"]
@@ -244,9 +250,7 @@ def main() -> None:
     except (CapacityError, ValueError) as exc:
         module.fail_json(msg=str(exc))
 
-    follower = Follower(
-        SysfsNvme(), Identify(), event_timeout=params["event_timeout"], wait_timeout=params["wait_timeout"], allow_degraded=params["allow_degraded"]
-    )
+    follower = Follower(SysfsNvme(), Identify(), **{key: params[key] for key in ("appear_timeout", "event_timeout", "wait_timeout", "allow_degraded")})
     follower.run(wishes, module.check_mode)
     entries = [wish.result() for wish in wishes]
     before, after = {}, {}

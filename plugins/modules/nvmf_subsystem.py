@@ -99,6 +99,14 @@ EXAMPLES = r"""
         hosts:
           - nqn.2014-08.org.nvmexpress:uuid:4ca08835-0e71-4c63-85af-4b201ffa646d
 
+- name: Remove one namespace that no host uses
+  nvmeof.spdk.nvmf_subsystem:
+    nqn: nqn.2026-01.org.example:vols
+    namespaces:
+      - bdev: vol-3
+        nsid: 3
+        state: absent
+
 - name: Delete a subsystem that no host uses
   nvmeof.spdk.nvmf_subsystem:
     nqn: nqn.2026-01.org.example:old
@@ -303,6 +311,7 @@ def subsystem_options(required: dict[str, t.Any]) -> dict[str, t.Any]:
         "auto_visible": {"type": "bool"},
         "hosts": {"type": "list", "elements": "str"},
         "ptpl_file": {"type": "path"},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     }
     return {
         "nqn": {"type": "str", **required},

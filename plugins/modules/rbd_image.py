@@ -8,14 +8,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: rbd_image
-short_description: Create and grow RBD images
+short_description: Create, grow and retire RBD images
 version_added: 0.1.0
 description:
-  - Creates Ceph RBD images and lets them grow, on any Ceph client. An image is never made smaller and never removed.
+  - Creates Ceph RBD images and lets them grow, on any Ceph client. An image is never made smaller.
+  - An image that is to be absent goes to the trash unless O(trash=false), and only if nobody uses it. It is refused while it has watchers,
+    snapshots, clones, locks, or a lease, is mirrored, or belongs to a group. There is no force.
+  - One run at a time grows an image. It holds a lease on the image that other runs respect and see.
 author:
   - nvmeof.spdk contributors (@nvmeof-spdk)
 extends_documentation_fragment:
   - nvmeof.spdk._ceph
+  - nvmeof.spdk._lease
 attributes:
   check_mode:
     support: full
@@ -51,9 +55,14 @@ options:
     description:
       - V(present) creates the image if it is missing and grows it if O(size) is given.
       - V(grown) needs an existing image and O(size).
+      - V(absent) moves the image to the pool's trash, or deletes it.
     type: str
-    choices: [present, grown]
+    choices: [present, grown, absent]
     default: present
+  trash:
+    description: Whether an image that is to be absent goes to the trash, where C(rbd trash restore) finds it. V(false) deletes its data at once.
+    type: bool
+    default: true
   images:
     description: Many images in one call, each with the options above.
     type: list
@@ -80,8 +89,12 @@ options:
       state:
         description: See O(state).
         type: str
-        choices: [present, grown]
+        choices: [present, grown, absent]
         default: present
+      trash:
+        description: See O(trash).
+        type: bool
+        default: true
 seealso:
   - module: nvmeof.spdk.rbd_image_info
   - module: nvmeof.spdk.spdk_rbd_bdev
@@ -105,6 +118,12 @@ EXAMPLES = r"""
         image: vol-2
         size: 1T
         state: grown
+
+- name: Move an image that nobody uses to the trash
+  nvmeof.spdk.rbd_image:
+    pool: volumes
+    image: vol-9
+    state: absent
 """
 
 RETURN = r"""
@@ -131,11 +150,11 @@ images:
       type: int
       sample: 107374182400
     size_bytes:
-      description: Size as read back; in check mode as it would be.
+      description: Size as read back, in check mode as it would be; V(null) if it does not exist.
       type: int
       sample: 214748364800
     action:
-      description: V(none), V(created) or V(grown).
+      description: V(none), V(created), V(grown), V(trashed) or V(removed).
       type: str
       sample: grown
     changed:
@@ -152,10 +171,26 @@ pools:
       description: Name of the pool.
       type: str
       sample: volumes
+    exists:
+      description: Whether there is such a pool; V(null) if this client may not ask.
+      type: bool
+      sample: true
     free_bytes:
       description: C(MAX AVAIL) of C(ceph df); V(null) if this client may not ask.
       type: int
       sample: 5368709120000
+    max_bytes:
+      description: The pool's quota in bytes; V(null) if there is none, or this client may not ask.
+      type: int
+      sample: null
+    full:
+      description: Whether the pool takes no more data (its quota is reached, or an OSD of it is full); V(null) if this client may not ask.
+      type: bool
+      sample: false
+    nearfull:
+      description: Whether the pool, or an OSD of it, is nearly full; V(null) if this client may not ask.
+      type: bool
+      sample: false
 changes:
   description: What was, or in check mode would be, changed.
   returned: always
@@ -171,7 +206,7 @@ changes:
       type: str
       sample: volumes/vol-1
     action:
-      description: V(create) or V(grow).
+      description: V(create), V(grow), V(trash) or V(remove).
       type: str
       sample: grow
     before:
@@ -199,9 +234,17 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
-from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_images import image_result, plan_images, pool_facts, wanted_images
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_images import apply_images, image_result, plan_images, pool_facts, wanted_images
 from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Changes
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import CEPH_OPTIONS, CephDoor, fail, one_or_many, use_python_with_rbd
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import (
+    CEPH_OPTIONS,
+    LEASE_OPTIONS,
+    CephDoor,
+    fail,
+    lease_options,
+    one_or_many,
+    use_python_with_rbd,
+)
 
 
 def image_options(required: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -212,7 +255,8 @@ def image_options(required: dict[str, t.Any]) -> dict[str, t.Any]:
         "image": {"type": "str", **required},
         "size": {"type": "str"},
         "exact": {"type": "bool", "default": False},
-        "state": {"type": "str", "choices": ["present", "grown"], "default": "present"},
+        "state": {"type": "str", "choices": ["present", "grown", "absent"], "default": "present"},
+        "trash": {"type": "bool", "default": True},
     }
 
 
@@ -220,6 +264,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **CEPH_OPTIONS,
+            **LEASE_OPTIONS,
             **image_options({}),
             "images": {"type": "list", "elements": "dict", "options": image_options({"required": True})},
         },
@@ -232,10 +277,11 @@ def main() -> None:
     ceph = CephDoor(module)
     changes, wanted, pools = Changes(), [], []
     try:
+        options = lease_options(module)
         wanted = wanted_images(one_or_many(module, "images", list(image_options({}))))
         if wanted:
             changes = plan_images(ceph(), wanted)
-            changes.apply(module.check_mode)
+            apply_images(ceph(), changes, wanted, options, module.check_mode)
             pools = pool_facts(ceph(), [item.spec for item in wanted])
     except HopError as error:
         done = [change.summary() for change in changes.items if change.done]

@@ -97,6 +97,14 @@ images:
       description: The exact size; V(null) if it could not be read.
       type: int
       sample: 107374182400
+    lease:
+      description: Who grows the image, V(null) if nobody does.
+      type: dict
+      sample: {"owner": "job-17@t1", "by": "root@t1:4711", "since": "2026-01-01T12:00:00Z", "duration_seconds": 120, "remaining_seconds": 85}
+    primary:
+      description: Where the primary of this image is, if it is the secondary of a mirror (and so read-only), else V(null).
+      type: str
+      sample: null
     error:
       description: Why the size could not be read, or V(null).
       type: str
@@ -111,10 +119,26 @@ pools:
       description: Name of the pool.
       type: str
       sample: volumes
+    exists:
+      description: Whether there is such a pool; V(null) if this client may not ask.
+      type: bool
+      sample: true
     free_bytes:
       description: C(MAX AVAIL) of C(ceph df); V(null) if this client may not ask.
       type: int
       sample: 5368709120000
+    max_bytes:
+      description: The pool's quota in bytes; V(null) if there is none, or this client may not ask.
+      type: int
+      sample: null
+    full:
+      description: Whether the pool takes no more data (its quota is reached, or an OSD of it is full); V(null) if this client may not ask.
+      type: bool
+      sample: false
+    nearfull:
+      description: Whether the pool, or an OSD of it, is nearly full; V(null) if this client may not ask.
+      type: bool
+      sample: false
 error:
   description: The parts of a failure.
   returned: failure
@@ -145,10 +169,13 @@ def read_image(ceph: Ceph, spec: ImageSpec) -> dict[str, t.Any]:
         "image": spec.image,
         "exists": True,
         "size_bytes": None,
+        "lease": None,
+        "primary": None,
         "error": None,
     }
     try:
-        entry["size_bytes"] = ceph.size(spec)
+        state = ceph.state(spec)
+        entry.update(size_bytes=state.size_bytes, lease=state.lease, primary=state.primary)
     except ImageNotFoundError as error:
         entry["exists"] = False
         entry["error"] = error.message
@@ -176,7 +203,7 @@ def main() -> None:
         ceph = door()
         fsid = ceph.fsid()
         images = [read_image(ceph, spec) for spec in specs]
-        pools = pool_facts(ceph, [spec for spec, entry in zip(specs, images) if entry["exists"]])
+        pools = pool_facts(ceph, [spec for spec, entry in zip(specs, images) if entry["exists"] is not None])
     except HopError as error:
         fail(module, error)
     finally:

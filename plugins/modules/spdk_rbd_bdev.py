@@ -17,11 +17,13 @@ description:
   - An image grows through librbd, which refuses to make it smaller; C(bdev_rbd_resize), which can truncate an image, is only sent to make a
     bdev notice the size its image already has.
   - If the true size of an image cannot be read, nothing is resized.
+  - One run at a time grows an image. It holds a lease on the image that other runs respect and see, until the bdev shows the new size.
 author:
   - nvmeof.spdk contributors (@nvmeof-spdk)
 extends_documentation_fragment:
   - nvmeof.spdk._spdk
   - nvmeof.spdk._ceph
+  - nvmeof.spdk._lease
 attributes:
   check_mode:
     support: full
@@ -247,6 +249,14 @@ EXAMPLES = r"""
     size: 1T
     state: grown
 
+- name: Grow a volume in a job that may be killed and repeated
+  nvmeof.spdk.spdk_rbd_bdev:
+    name: vol-1
+    size: 1T
+    state: grown
+    lease_owner: "job-{{ job_id }}@{{ inventory_hostname }}"
+    lease_wait: 120
+
 - name: Close an image that no namespace uses any more
   nvmeof.spdk.spdk_rbd_bdev:
     name: vol-2
@@ -426,12 +436,15 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdev_wish import
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdevs import BdevManager
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import (
     CEPH_OPTIONS,
+    LEASE_OPTIONS,
     SPDK_OPTIONS,
     CephDoor,
     check_timeout,
     fail,
+    lease_options,
     one_or_many,
     use_python_with_rbd,
+    warn_of_short_timeout,
 )
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_qos import LIMITS
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import Target
@@ -470,6 +483,7 @@ def main() -> None:
         argument_spec={
             **SPDK_OPTIONS,
             **CEPH_OPTIONS,
+            **LEASE_OPTIONS,
             **bdev_options(),
             "bdevs": {"type": "list", "elements": "dict", "options": bdev_options()},
             "clusters": {"type": "list", "elements": "dict", "options": clusters, "default": []},
@@ -482,6 +496,7 @@ def main() -> None:
     )
     check_timeout(module, "timeout", "wait_timeout")
     use_python_with_rbd()
+    warn_of_short_timeout(module, "timeout", "wait_timeout")
     wishes = one_or_many(module, "bdevs", list(bdev_options()))
     if module.params["bdevs"] is None and module.params["clusters"] and not module.params["name"] and not module.params["pool"]:
         wishes = []  # only clusters are to be registered
@@ -490,7 +505,7 @@ def main() -> None:
     try:
         items = wanted_bdevs(wishes)
         target = Target.open(module.params["socket"], module.params["timeout"])
-        manager = BdevManager(target, ceph, module.params["wait_timeout"], resize_unit=module.params["resize_unit"])
+        manager = BdevManager(target, ceph, module.params["wait_timeout"], resize_unit=module.params["resize_unit"], lease=lease_options(module))
         manager.plan(items, module.params["clusters"], module.params["config_defaults"])
         if module.check_mode:
             manager.raise_first(items)

@@ -144,6 +144,10 @@ target:
           description: Why the image's size could not be read, or V(null).
           type: str
           sample: null
+        lease:
+          description: Who grows the image, V(null) if nobody does or it was not read.
+          type: dict
+          sample: {"owner": "job-17@t1", "by": "root@t1:4711", "since": "2026-01-01T12:00:00Z", "duration_seconds": 120, "remaining_seconds": 85}
         watched:
           description: Whether a Ceph client of this host has the image open for writing; V(null) if unknown.
           type: bool
@@ -356,6 +360,7 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import (
     check_timeout,
     fail,
     use_python_with_rbd,
+    warn_of_short_timeout,
 )
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_referrals import referrals
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import Target
@@ -412,6 +417,7 @@ def main() -> None:
     check_timeout(module, "timeout")
     if module.params["images"]:
         use_python_with_rbd()
+        warn_of_short_timeout(module, "timeout")
     ceph = CephDoor(module, max(10, module.params["timeout"]))
     target, result = None, {}
     try:

@@ -92,6 +92,20 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+domains:
+  description: Every domain of the hypervisor, also one without a disk, whatever was asked for.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    domain:
+      description: The domain's name.
+      type: str
+      sample: db1
+    domain_state:
+      description: libvirt's word for its state.
+      type: str
+      sample: running
 disks:
   description: The disks, sorted by domain and target.
   returned: always
@@ -232,7 +246,7 @@ def main() -> None:
     found = [disk.result() for disk in disks]
     if errors:
         fail(module, errors, disks=found)
-    module.exit_json(changed=False, disks=found)
+    module.exit_json(changed=False, disks=found, domains=hypervisor.domains)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import typing as t
 
 from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import human, parse_image_size
 
+from ._lease import lease_blocker, lease_line
 from ._plain import as_list
 from ._verdict import critical_of, goal_of, hop_bytes, judge, lagging, row_of, unproven
 from ._volumes import HOPS
@@ -145,8 +146,12 @@ def plan(
     exact: bool = False,
     allow_degraded: bool = False,
     silent: t.Sequence[str] = (),
+    lease_owner: str = "",
+    lease_wait: int = 0,
 ) -> dict[str, t.Any]:
     """The growth of the volumes meant by ``handles`` to ``size`` (text such as 800G).
+
+    A lease that another run than ``lease_owner`` holds on an image that is to grow blocks, if it lasts longer than ``lease_wait`` seconds.
 
     Returns ``wanted_bytes``, ``volumes`` (rows of the truth table, each with ``steps`` and ``blockers``), ``blocked`` (bool), ``lines`` (text for people)
     and, by host, what to pass to the modules: ``images``, ``targets``, ``initiators``, ``hypervisors``. Hosts get every object of a volume
@@ -162,6 +167,11 @@ def plan(
         row["steps"] = _steps_for(volume, goal)
         row["blockers"] = blockers_of(volume, wanted, exact, allow_degraded)
         row["gaps"] = [f"{hop} {reading['host']}:{reading['object']}: {reading['error'] or 'not read'}" for hop, reading in unproven(volume)]
+        row["lease"] = None
+        if any(step["hop"] in ("image", "bdev") for step in row["steps"]):
+            held = lease_blocker(volume, lease_owner, lease_wait)
+            row["blockers"] += [held] if held else []
+            row["lease"] = None if held else lease_line(volume, lease_owner)
         if row["blockers"]:
             row["verdict"] = "blocked: " + row["blockers"][0]["problem"]
             if row["blockers"][0]["severity"] == "critical":
@@ -218,6 +228,7 @@ def plan_lines(rows: t.Sequence[t.Mapping[str, t.Any]], wanted: int) -> list[str
             for step in row["steps"]
         ]
         lines += [f"  BLOCKED at {item['hop']} {item['object']}: {item['problem']}. Next step: {item['remedy']}" for item in row["blockers"]]
+        lines += [f"  {row['lease']}"] if row.get("lease") else []
         lines += [f"  unproven: {gap}" for gap in row["gaps"]]
     return lines
 

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ._lease import later_lease
+
 HOPS = ("image", "bdev", "namespace", "path", "device", "disk", "guest")
 
 #: Which measurement a hop needs.
@@ -69,6 +71,8 @@ def declared_of(hostvars: t.Mapping[str, t.Any], names: t.Iterable[str]) -> dict
     for name in names:
         known = known_of(hostvars, name)
         bdevs, connections = known.get("spdk_target_rbd_bdevs"), known.get("nvme_initiator_connections")
+        volumes = [entry for entry in known.get("spdk_target_volumes") or [] if not entry.get("targets") or name in entry["targets"]]
+        bdevs = [*(bdevs or []), *volumes] if volumes else bdevs
         declared[name] = {
             "images": None if bdevs is None else [label_of(bdev.get("pool"), bdev.get("rados_namespace"), bdev.get("image")) for bdev in bdevs],
             "nqns": None if connections is None else [connection.get("nqn") for connection in connections],
@@ -111,6 +115,7 @@ def _new_volume(label: str) -> dict[str, t.Any]:
         "pool": None,
         "rados_namespace": None,
         "image": None,
+        "lease": None,
         "readings": {hop: [] for hop in HOPS},
         "layers": [],
         "attached": [],
@@ -138,6 +143,7 @@ def _add_targets(volumes: dict[tuple, dict], measurements: t.Mapping[str, dict])
                 rados_namespace=bdev.get("rados_namespace"),
                 image=bdev["image"],
             )
+            volume["lease"] = later_lease(volume["lease"], bdev.get("lease"))
             readings = volume["readings"]
             readings["bdev"].append(
                 {
@@ -191,6 +197,7 @@ def _add_ceph_clients(volumes: dict[tuple, dict], measurements: t.Mapping[str, d
             for (fsid, known), volume in volumes.items():
                 if known != label or (fsid and images.get("fsid") and fsid != images["fsid"]):
                     continue
+                volume["lease"] = later_lease(volume["lease"], image.get("lease"))
                 error = image.get("error") or (None if image.get("exists") else "the image does not exist")
                 volume["readings"]["image"].append({"host": name, "object": label, "bytes": image.get("size_bytes"), "error": error})
 
@@ -376,6 +383,7 @@ def _merge_unknown_clusters(volumes: dict[tuple, dict[str, t.Any]]) -> None:
                 home["readings"][hop].extend(orphan["readings"][hop])
             home["uuids"].extend(uuid for uuid in orphan["uuids"] if uuid not in home["uuids"])
             home["problems"].extend(orphan["problems"])
+            home["lease"] = later_lease(home["lease"], orphan["lease"])
 
 
 def _orphans(strangers: list[dict], measurements: t.Mapping[str, dict]) -> list[dict[str, t.Any]]:

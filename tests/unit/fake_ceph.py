@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import Ceph, CephOptions, ImageSpec, ImageState
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_lease import LEASE, Holder, Lock, LockLost, LockTaken, lease_of
 
 FSID = "0b6f5a3e-5c0a-4d3c-a0f4-5d5c9b1f7a11"
 
@@ -22,6 +23,12 @@ class FakeCeph(Ceph):
         self.unreadable = False
         self.watchers: list[str] = []
         self.blocked: list[str] = []
+        self.primary: str | None = None
+        self.used_by: list[str] = []
+        #: (header, name of the lock) -> its holder; an expired one is taken out by the test
+        self.locks: dict[tuple[str, str], Holder] = {}
+        #: called right after a lease was taken: what somebody else did meanwhile
+        self.after_lease: t.Callable[[], None] = lambda: None
         #: called right before a resize: somebody else may be quicker
         self.before_resize: t.Callable[[], None] = lambda: None
 
@@ -33,11 +40,44 @@ class FakeCeph(Ceph):
             raise self._error("Ceph could not open the image", spec, "open", "permission denied")
         if (spec.pool, spec.image) not in self.images:
             raise self._missing(spec, "open")
-        return ImageState(self.images[(spec.pool, spec.image)], self.watchers)
+        header = f"rbd_header.{spec.image}"
+        held = self.locks.get((header, LEASE))
+        return ImageState(self.images[(spec.pool, spec.image)], self.watchers, header, lease_of([held] if held else [], 0), self.primary)
+
+    def lock(self, spec: ImageSpec, header: str, lock: Lock, renew: bool = False) -> None:
+        held = self.locks.get((header, lock.name))
+        if renew and (held is None or held.cookie != lock.cookie):
+            raise LockLost
+        if held is not None and held.cookie != lock.cookie:
+            raise LockTaken
+        self.locks[(header, lock.name)] = Holder("client.1", lock.cookie, lock.text, lock.duration)
+        if lock.name == LEASE:
+            self.done.append(("lease", str(spec)))
+            self.after_lease()
+
+    def unlock(self, spec: ImageSpec, header: str, lock: Lock) -> None:
+        held = self.locks.get((header, lock.name))
+        if held is not None and held.cookie == lock.cookie:
+            del self.locks[(header, lock.name)]
+
+    def lockers(self, spec: ImageSpec, header: str, name: str) -> list[Holder]:
+        held = self.locks.get((header, name))
+        return [held] if held else []
+
+    def break_lock(self, spec: ImageSpec, header: str, name: str, holder: Holder) -> None:
+        if self.locks.get((header, name)) == holder:
+            del self.locks[(header, name)]
 
     def create(self, spec: ImageSpec, size: int) -> None:
         self.done.append(("create", str(spec), size))
         self.images.setdefault((spec.pool, spec.image), size)
+
+    def uses(self, spec: ImageSpec) -> list[str]:
+        return [f"client {watcher} has it open" for watcher in self.watchers] + self.used_by
+
+    def remove(self, spec: ImageSpec, trash: bool) -> None:
+        self.done.append(("trash" if trash else "remove", str(spec)))
+        del self.images[(spec.pool, spec.image)]
 
     def _resize(self, spec: ImageSpec, size: int) -> None:
         self.before_resize()
@@ -51,6 +91,9 @@ class FakeCeph(Ceph):
 
     def pool_free_bytes(self, pool: str) -> int | None:
         return 10**12
+
+    def pool_limits(self) -> dict[str, dict[str, t.Any]]:
+        return {"p": {"max_bytes": None, "full": False, "nearfull": True}}
 
     def close(self) -> None:
         self.done.append(("close",))

@@ -82,6 +82,33 @@ class Simulator:
         self._directory = directory
         self.cluster = {"name": "c0", "config_file": str(ceph.conf), "key_file": str(ceph.keyring)}
 
+    def call(self, method, **params):
+        """One RPC call without the collection's own client."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(60)
+            client.connect(self.socket)
+            client.sendall(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, **({"params": params} if params else {})}).encode())
+            text = ""
+            while True:
+                text += client.recv(1 << 20).decode()
+                try:
+                    answer = json.loads(text)
+                    break
+                except ValueError:
+                    continue
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    def export(self, bdev):
+        """Put the bdev into use, as a namespace."""
+        nqn = f"nqn.2026-01.org.example:{bdev}"
+        self.call("nvmf_create_subsystem", nqn=nqn, allow_any_host=True)
+        self.call("nvmf_subsystem_add_ns", nqn=nqn, namespace={"bdev_name": bdev})
+
+    def bdev_bytes(self, name):
+        (entry,) = self.call("bdev_get_bdevs", name=name)
+        return entry["num_blocks"] * entry["block_size"]
+
     def trouble(self, **switches):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
             path = str(self._directory / f"client-{time.monotonic_ns()}")
@@ -107,6 +134,26 @@ def simulator(tmp_path, ceph):
     running = Simulator(tmp_path, ceph)
     yield running
     running.stop()
+
+
+@pytest.fixture
+def second(tmp_path, ceph):
+    """Another target."""
+    (tmp_path / "second").mkdir()
+    running = Simulator(tmp_path / "second", ceph)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def without_bindings(tmp_path_factory):
+    """The environment of a module on a host that has the programs of ceph-common and no python3-rbd."""
+    hidden = tmp_path_factory.mktemp("hidden")
+    for name in ("rbd", "rados"):
+        (hidden / f"{name}.py").write_text("raise ImportError('hidden')\n")
+    # a module that was already respawned does not look for another python again
+    (hidden / "sitecustomize.py").write_text("import ansible.module_utils.common.respawn as r\nr.has_respawned = lambda: True\n")
+    return {"EXTRA_PYTHONPATH": str(hidden)}
 
 
 @pytest.fixture

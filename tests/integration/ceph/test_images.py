@@ -16,10 +16,10 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import (
     CephOptions,
     ImageNotFoundError,
     ImageSpec,
-    LibrbdCeph,
     ShrinkError,
     open_ceph,
 )
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_librbd import LibrbdCeph
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_tool import ToolCeph
 from module_runner import run_module
 
@@ -92,7 +92,7 @@ def test_the_blocklist(door, ceph):
 
 def test_two_growers_at_once_end_at_the_larger_size(reach, ceph, new_image):
     def grow(name, size, results):
-        results[size] = run_module("rbd_image", {**reach, "pool": POOL, "image": name, "size": size, "state": "grown"})
+        results[size] = run_module("rbd_image", {**reach, "pool": POOL, "image": name, "size": size, "state": "grown", "lease_wait": 60})
 
     for _round in range(3):
         name = new_image(64 * MIB)

@@ -110,3 +110,13 @@ def disk_info(hypervisor: private_libvirt.PrivateLibvirt) -> t.Callable[..., lis
         return result["disks"]
 
     return run
+
+
+@pytest.fixture
+def disk(hypervisor: private_libvirt.PrivateLibvirt) -> t.Callable[..., dict[str, t.Any]]:
+    """Runs virt_disk on the hypervisor."""
+
+    def run(check: bool = False, **params: t.Any) -> dict[str, t.Any]:
+        return run_module("virt_disk", params, check=check, diff=True, python=hypervisor.python)
+
+    return run

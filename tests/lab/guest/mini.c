@@ -16,7 +16,7 @@
  *   STALL t=T lba=L / DONE t=T dt=N              a request takes longer than a second / has ended
  *   VERIFY ok=N err=M bad=K                      the result of 'v'
  * All times are in ticks of 50 ms. It understands single letters: s status, w start the load, x stop it, v read everything
- * written so far and check it, q reset the machine.
+ * written so far and check it, q reset the machine. It lets go of a disk that the host takes away (hot-unplug), but for the first.
  *
  * One file although a long one: there is no library below it, and what its parts share are ports and static memory. */
 
@@ -105,7 +105,7 @@ static struct { u16 limit; u32 base; } __attribute__((packed)) gdt_pointer, idt_
 static volatile u32 ticks;
 static volatile u8 isr_seen; /* what the devices' interrupt status had, collected since the last look */
 
-static struct disk { u16 io; u64 sectors; } disks[MAX_DISKS];
+static struct disk { u16 io; u8 slot; u64 sectors; } disks[MAX_DISKS];
 static int disk_count;
 
 void on_timer(void);
@@ -218,6 +218,7 @@ static void find_disks(void)
         }
         outb(io + REG_STATUS, 1 | 2 | 4);
         disks[disk_count].io = io;
+        disks[disk_count].slot = slot;
         disks[disk_count].sectors = capacity(io);
         disk_count++;
         line = pci_read(slot, 0x3c) & 0xff;
@@ -226,6 +227,28 @@ static void find_disks(void)
         else if (line < 16)
             outb(0xa1, inb(0xa1) & ~(1u << (line - 8)));
     }
+}
+
+/* ACPI's PCI hot-plug registers of machine "pc": which slots the host wants back, and the ejection that gives them. */
+#define HOTPLUG_DOWN 0xae04
+#define HOTPLUG_EJECT 0xae08
+#define HOTPLUG_BUS 0xae10
+
+/* Let go of what the host wants back, but never of the first disk, which gets the requests. */
+static void let_go(void)
+{
+    u32 slots;
+
+    outl(HOTPLUG_BUS, 0);
+    slots = inl(HOTPLUG_DOWN);
+    if (disk_count)
+        slots &= ~(1u << disks[0].slot);
+    if (!slots || slots == 0xffffffffu)
+        return;
+    for (int i = 1; i < disk_count; i++)
+        if (slots & 1u << disks[i].slot)
+            disks[i--] = disks[--disk_count];
+    outl(HOTPLUG_EJECT, slots);
 }
 
 static void submit(int write, u64 sector)
@@ -494,6 +517,7 @@ __attribute__((used)) void run(void)
         }
         if (ticks != last_tick) {
             last_tick = ticks;
+            let_go();
             budget = mode != LOAD ? BUDGET : PACE;
             if (inb(COM1 + 5) & 1) {
                 u8 letter = inb(COM1);

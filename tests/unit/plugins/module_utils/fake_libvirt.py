@@ -13,6 +13,7 @@ import os
 import stat
 import typing as t
 from pathlib import Path
+from xml.etree import ElementTree
 
 UUID = "7c5a4f6e-4f0e-4d6a-9a53-0d7f1c7d2b11"
 NGUID = "2f1e6f0a9a704c0c8a5b1b6a7d9e0c22"
@@ -119,6 +120,15 @@ def domain_xml(*disks: str, name: str = "db1", uuid: str = DOMAIN_UUID) -> str:
     return f"<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid><devices>{''.join(disks)}</devices></domain>"
 
 
+def _without(xml: str, target: str | None) -> str:
+    root = ElementTree.fromstring(xml)
+    devices = root.find("devices")
+    assert devices is not None
+    for node in [node for node in devices.findall("disk") if node.find("target").get("dev") == target]:  # type: ignore[union-attr]
+        devices.remove(node)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
 class FakeDomain:
     """virDomain."""
 
@@ -130,6 +140,34 @@ class FakeDomain:
         self.calls: list[tuple[str, int, int]] = []
         self.errors: list[FakeError] = []
         self.gone = False
+        #: the definition, None for a transient domain; and whether the guest lets go of disks
+        self.config: str | None = xml
+        self.lets_go = True
+
+    def isPersistent(self) -> int:
+        """Whether it has a definition."""
+        return int(self.config is not None)
+
+    def attachDeviceFlags(self, xml: str, flags: int) -> int:
+        """Into the running domain (1), the definition (2), or both."""
+        self.calls.append(("attach", 0, flags))
+        if self.errors:
+            raise self.errors.pop(0)
+        if flags & 1:
+            self.xml = self.xml.replace("</devices>", xml + "</devices>")
+        if flags & 2:
+            self.config = str(self.config).replace("</devices>", xml + "</devices>")
+        return 0
+
+    def detachDeviceFlags(self, xml: str, flags: int) -> int:
+        """Out of the definition at once, out of the running domain when the guest lets go."""
+        self.calls.append(("detach", 0, flags))
+        target = ElementTree.fromstring(xml).find("target").get("dev")  # type: ignore[union-attr]
+        if flags & 1 and self.lets_go:
+            self.xml = _without(self.xml, target)
+        if flags & 2:
+            self.config = _without(str(self.config), target)
+        return 0
 
     def name(self) -> str:
         """The name."""
@@ -141,9 +179,9 @@ class FakeDomain:
             raise FakeError(42, "Domain not found")
         return [self.number, 1]
 
-    def XMLDesc(self, _flags: int) -> str:
-        """The live XML."""
-        return self.xml
+    def XMLDesc(self, flags: int) -> str:
+        """The live XML, or with flag 2 (and while it does not run) the definition."""
+        return str(self.config) if self.config is not None and (flags & 2 or self.number == 5) else self.xml
 
     def blockInfo(self, target: str, _flags: int) -> list[int]:
         """Capacity, allocation, physical."""

@@ -11,7 +11,9 @@ import pytest
 from ansible_collections.nvmeof.spdk.plugins.module_utils import _rbd
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import CephError, CephOptions, ImageNotFoundError, ImageSpec, ShrinkError, open_ceph
-from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_images import plan_images, wanted_images
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_images import apply_images, plan_images, pool_facts, wanted_images
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_lease import LEASE, Holder, LeaseOptions
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_librbd import LibrbdCeph
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_tool import ToolCeph
 from fake_ceph import FakeCeph
 
@@ -28,6 +30,8 @@ class Commands:
 
     def __call__(self, argv):
         self.seen.append(argv)
+        if any(word.endswith("/rados") for word in argv):
+            return self.answers.get("rados", (0, "{}", ""))
         words = argv[argv.index("/usr/bin/rbd") + 1 :] if "/usr/bin/rbd" in argv else argv
         word = next(word for word in words if word in self.answers)
         return self.answers[word]
@@ -39,7 +43,7 @@ def tool(**answers):
 
 
 def test_the_program_is_asked_in_bytes_with_a_time_limit_and_never_to_shrink():
-    ceph, commands = tool(info=(0, json.dumps({"size": 64 * MIB}), ""), status=(0, json.dumps({"watchers": []}), ""), resize=(0, "", ""))
+    ceph, commands = tool(info=(0, json.dumps({"size": 64 * MIB, "id": "1a"}), ""), status=(0, json.dumps({"watchers": []}), ""), resize=(0, "", ""))
     with pytest.raises(CephError, match="after it was to become"):
         ceph.grow(ONE, 128 * MIB)  # this fake never grows
     resize = next(argv for argv in commands.seen if "resize" in argv)
@@ -75,7 +79,7 @@ def test_the_program_fails_with_a_reason(answer, kind, words):
 
 def test_the_program_refuses_to_shrink():
     refused = (22, "", "rbd: shrinking an image is only allowed with the --allow-shrink flag")
-    ceph, _commands = tool(info=(0, '{"size": 1048576}', ""), status=(0, "{}", ""), resize=refused)
+    ceph, _commands = tool(info=(0, '{"size": 1048576, "id": "1a"}', ""), status=(0, "{}", ""), resize=refused)
     with pytest.raises(ShrinkError):
         ceph.grow(ONE, 2 * MIB, exact=True)
 
@@ -101,7 +105,7 @@ def test_a_host_that_can_ask_nobody(tmp_path, monkeypatch):
 
 
 def test_librbd_that_hangs_is_given_up(monkeypatch):
-    ceph = object.__new__(_rbd.LibrbdCeph)
+    ceph = object.__new__(LibrbdCeph)
     ceph.options, ceph._stuck, ceph._rados = CephOptions(timeout=0), False, None
     started = time.monotonic()
     with pytest.raises(CephError, match="did not answer"):
@@ -128,6 +132,50 @@ def test_the_ip_of_a_ceph_address(address, ip):
 
 
 # -- growth by any means -------------------------------------------------------------------------------------------
+
+
+def test_a_mirror_secondary_does_not_grow(images):
+    ceph = FakeCeph(images)
+    ceph.primary = "on the mirror peer site-b"
+    for grow in (lambda: ceph.grow(ONE, 128 * MIB), lambda: run(ceph, image(size="128M"), check=True)):
+        with pytest.raises(CephError, match="its primary is on the mirror peer site-b"):
+            grow()
+    assert ceph.grow(ONE, 64 * MIB) == (64 * MIB, 64 * MIB) and ceph.done == []
+
+
+def test_a_growth_that_timed_out_is_read_and_not_repeated(images):
+    ceph = FakeCeph(images)
+    resize = ceph._resize
+
+    def late(spec, size):
+        resize(spec, size)
+        raise ceph._dead(spec, "resize")
+
+    ceph._resize = late
+    assert ceph.grow(ONE, 128 * MIB) == (64 * MIB, 128 * MIB)
+    assert [name for _header, name in ceph.locks] == [_rbd.GROW_LOCK], "it may still be under way, so nobody else resizes until the lock ends"
+    ceph.locks.clear()
+    ceph._resize = lambda spec, size: (_ for _ in ()).throw(ceph._dead(spec, "resize"))
+    with pytest.raises(CephError, match="did not answer"):
+        ceph.grow(ONE, 256 * MIB)
+    assert [entry for entry in ceph.done if entry[0] == "resize"] == [("resize", "p/one", 128 * MIB)]
+
+
+def test_what_a_pool_can_take():
+    detail = [
+        {"pool_name": "a", "quota_max_bytes": 0, "flags_names": "hashpspool,selfmanaged_snaps"},
+        {"pool_name": "b", "quota_max_bytes": 1000, "flags_names": "hashpspool,full,full_quota"},
+        {"pool_name": "c", "quota_max_bytes": 0, "flags_names": "hashpspool,nearfull"},
+    ]
+    assert _rbd.limits_of(detail) == {
+        "a": {"max_bytes": None, "full": False, "nearfull": False},
+        "b": {"max_bytes": 1000, "full": True, "nearfull": True},
+        "c": {"max_bytes": None, "full": False, "nearfull": True},
+    }
+    ceph = FakeCeph({})
+    assert pool_facts(ceph, [ONE]) == [{"pool": "p", "exists": True, "free_bytes": 10**12, "max_bytes": None, "full": False, "nearfull": True}]
+    ceph.pool_limits = lambda: (_ for _ in ()).throw(CephError("no", obj="x", hop="image"))
+    assert pool_facts(ceph, [ONE])[0]["nearfull"] is None
 
 
 def test_growing_reads_before_and_after(images):
@@ -158,7 +206,8 @@ def image(**given):
 def run(ceph, *entries, check=False):
     wanted = wanted_images(entries)
     changes = plan_images(ceph, wanted)
-    changes.apply(check)
+    apply_images(ceph, changes, wanted, LeaseOptions(), check)
+    assert ceph.locks == {}, "every lock was given back"
     return changes, wanted
 
 
@@ -166,12 +215,28 @@ def test_images_are_created_and_grown_once(images):
     ceph = FakeCeph(images)
     entries = [image(size="128M"), image(image="new", size="1G")]
     checked, _wanted = run(ceph, *entries, check=True)
-    assert ceph.done == []
+    assert ceph.done == [], "check mode takes no lease either"
     changes, wanted = run(ceph, *entries)
     assert checked.diff() == changes.diff()
     assert [(item.before, item.after, item.action) for item in wanted] == [(64 * MIB, 128 * MIB, "grown"), (None, 1024 * MIB, "created")]
     again, _wanted = run(ceph, *entries)
     assert not again.changed
+
+
+def test_an_image_that_another_run_grows_is_left_alone(images):
+    ceph = FakeCeph(images)
+    ceph.locks[("rbd_header.one", LEASE)] = Holder("client.9", "theirs", '{"owner": "job-9"}', 77.0)
+    with pytest.raises(HopError, match="held by another run: job-9"):
+        run(ceph, image(size="128M"))
+    assert ceph.done == [] and images[("p", "one")] == 64 * MIB
+    assert not run_unlocked(ceph, image(size="64M")).changed, "nothing to do needs no lease"
+
+
+def run_unlocked(ceph, *entries):
+    wanted = wanted_images(entries)
+    changes = plan_images(ceph, wanted)
+    apply_images(ceph, changes, wanted, LeaseOptions(), False)
+    return changes
 
 
 def test_an_image_somebody_else_just_created_grows(images):
@@ -220,3 +285,57 @@ def test_images_that_cannot_be_meant(entries):
     with pytest.raises(HopError) as caught:
         wanted_images(entries)
     assert caught.value.remedy
+
+
+# -- images that are to go -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("trash", "action", "call"), [(True, "trashed", "trash"), (False, "removed", "remove")])
+def test_an_image_nobody_uses_goes_once(images, trash, action, call):
+    ceph = FakeCeph(images)
+    checked, _wanted = run(ceph, image(state="absent", trash=trash), check=True)
+    assert ceph.done == []
+    changes, (item,) = run(ceph, image(state="absent", trash=trash))
+    assert checked.diff() == changes.diff()
+    assert (item.action, item.before, item.after, ceph.done) == (action, 64 * MIB, None, [(call, "p/one")])
+    assert not run(ceph, image(state="absent", trash=trash))[0].changed
+
+
+def test_an_image_in_use_stays_whoever_uses_it(images):
+    ceph = FakeCeph(images)
+    ceph.used_by = ["it has the snapshot s1", "p/child is a clone of it", "it is mirrored"]
+    ceph.watchers = ["192.0.2.1:0/1"]
+    ceph.locks[("rbd_header.one", LEASE)] = Holder("client.9", "theirs", '{"owner": "job-9"}', 77.0)
+    with pytest.raises(HopError) as caught:
+        run_unlocked(ceph, image(state="absent"))
+    for word in ("192.0.2.1", "snapshot s1", "p/child", "mirrored", "job-9 grows it"):
+        assert word in caught.value.message
+    assert ceph.done == [] and ("p", "one") in images
+
+
+def test_an_image_that_is_opened_meanwhile_stays(images):
+    ceph = FakeCeph(images)
+    wanted = wanted_images([image(state="absent")])
+    changes = plan_images(ceph, wanted)
+    ceph.watchers = ["192.0.2.1:0/1"]
+    with pytest.raises(HopError, match="in use"):
+        apply_images(ceph, changes, wanted, LeaseOptions(), False)
+    assert ceph.done == []
+
+
+def test_the_program_asks_for_every_use():
+    ceph, _commands = tool(
+        info=(0, '{"size": 1, "id": "1", "mirroring": {"state": "enabled", "primary": true}, "group": "g"}', ""),
+        status=(0, '{"watchers": [{"address": "192.0.2.1:0/1"}]}', ""),
+        snap=(0, '[{"name": "s1", "namespace": {"type": "user"}}]', ""),
+        children=(0, '[{"pool": "p", "image": "child"}]', ""),
+        lock=(0, '[{"id": "auto 1", "locker": "client.7"}]', ""),
+    )
+    assert ceph.uses(ONE) == [
+        "client 192.0.2.1:0/1 has it open",
+        "it has the snapshot s1",
+        "p/child is a clone of it",
+        "client.7 holds a lock on it",
+        "it is mirrored",
+        "it belongs to the group g",
+    ]

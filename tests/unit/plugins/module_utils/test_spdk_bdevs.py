@@ -8,10 +8,12 @@ import uuid
 
 import pytest
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
+from ansible_collections.nvmeof.spdk.plugins.module_utils._jsonrpc import RpcError
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_lease import LEASE, Holder, _Held
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdev_wish import wanted_bdevs
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdevs import BdevManager
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_release import UnsupportedError
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import Target
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import Target, hop_error
 from fake_ceph import FSID, FakeCeph
 
 MIB = 1024**2
@@ -453,3 +455,58 @@ def test_one_bdev_or_image_twice():
 def test_one_bdev_by_name_and_by_image(fake, ceph):
     fake.add_bdev("a", "p", "one")
     assert "twice" in failure(fake, ceph, wish(name="a", state="grown", size="128M"), wish(pool="p", image="one", state="grown", size="256M")).message
+
+
+# -- the lease -------------------------------------------------------------------------------------------------------
+
+
+def test_the_lease_is_held_until_the_bdev_shows_the_size(fake, ceph, monkeypatch):
+    run(fake, ceph, wish(name="a", pool="p", image="one"), clusters=[{"name": "c0"}])
+    held = []
+    wait = BdevManager._wait
+    monkeypatch.setattr(BdevManager, "_wait", lambda self, items: (wait(self, items), held.append(dict(ceph.locks))))
+    run(fake, ceph, wish(name="a", size="128M", state="grown"))
+    assert [list(locks) for locks in held] == [[("rbd_header.one", LEASE)]] and ceph.locks == {}
+    done = list(ceph.done)
+    run(fake, ceph, wish(name="a", size="128M", state="grown"))
+    assert ceph.done == done, "nothing to do needs no lease"
+
+
+def test_a_lease_of_another_run_ends_the_call_before_anything_is_touched(fake, ceph):
+    run(fake, ceph, wish(name="a", pool="p", image="one"), wish(name="b", pool="p", image="two"), clusters=[{"name": "c0"}])
+    ceph.locks[("rbd_header.one", LEASE)] = Holder("client.9", "theirs", '{"owner": "job-9"}', 77.0)
+    error = failure(fake, ceph, wish(name="a", size="128M", state="grown"), wish(name="b", state="absent"))
+    assert "job-9" in str(error) and fake.sent == [] and list(ceph.locks) == [("rbd_header.one", LEASE)]
+
+
+def test_a_lost_lease_sends_no_resize(make_target, ceph):
+    fake = make_target(OLD)
+    run(fake, ceph, wish(name="a", pool="p", image="one"), clusters=[{"name": "c0"}])
+    ceph.before_resize = lambda: ceph.locks.update({("rbd_header.one", LEASE): Holder("client.9", "theirs", "{}", 77.0)})
+    with pytest.raises(HopError, match="lease on the image was lost"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_lease._Held", AlwaysDue)
+        run(fake, ceph, wish(name="a", size="128M", state="grown"))
+    assert fake.sent == [] and fake.images[("p", "one")] == 128 * MIB
+
+
+class AlwaysDue(_Held):
+    """A lease whose renewal is always due."""
+
+    @property
+    def renewed(self):
+        return self.__dict__["at"] - 60
+
+    @renewed.setter
+    def renewed(self, value):
+        self.__dict__["at"] = value
+
+
+def test_a_mirror_secondary_is_refused_while_planning(fake, ceph):
+    run(fake, ceph, wish(name="a", pool="p", image="one"), clusters=[{"name": "c0"}])
+    ceph.primary = "on the mirror peer site-b"
+    assert "site-b" in str(failure(fake, ceph, wish(name="a", size="128M", state="grown"), check=True))
+
+
+def test_a_blocklisted_target_is_named(fake, ceph):
+    error = hop_error(RpcError("bdev_rbd_resize", -108, "Cannot send after transport endpoint shutdown"), "a", "bdev")
+    assert "blocklisted" in error.remedy and "-108" in error.cause

@@ -49,6 +49,19 @@ def test_growth_without_ceph_is_refused_and_nothing_sent(base, target):
     assert target.images[("p", "one")] == 64 * MIB and result["rpc_calls"] == []
 
 
+def test_a_time_out_shorter_than_ceph_may_take_is_warned_of(base):
+    for module, names in (("spdk_rbd_bdev", ("timeout=10", "wait_timeout=5")), ("spdk_target_info", ("timeout=10",))):
+        result = run_module(module, {**base, **({"wait_timeout": 5, "bdevs": []} if module == "spdk_rbd_bdev" else {})})
+        assert len(result["warnings"]) == len(names) and all(name in str(text) for name, text in zip(names, result["warnings"]))
+        assert not run_module(module, {**base, "timeout": 60, **({"bdevs": []} if module == "spdk_rbd_bdev" else {})}).get("warnings")
+
+
+@pytest.mark.parametrize("options", [{"lease_duration": 29}, {"lease_wait": -1}, {"lease_owner": "a\tb"}])
+def test_a_wish_for_the_lease_that_cannot_be_meant(base, target, options):
+    result = run_module("spdk_rbd_bdev", {**base, "name": "a", "pool": "p", "image": "one", "uuid": UUID, **options})
+    assert result["failed"] and next(iter(options)) in result["msg"] and target.bdevs == {}
+
+
 def test_only_clusters(base, target):
     result = run_module("spdk_rbd_bdev", {**base, "clusters": [{"name": "c1", "config_param": {"client_mount_timeout": 5}}]})
     assert result["bdevs"] == [] and result["changed"] and target.clusters["c1"]["config_param"] == {"client_mount_timeout": "5"}
@@ -187,7 +200,7 @@ if verb in ("info", "status", "resize") and image not in images:
     print("rbd: error opening image: (2) No such file or directory", file=sys.stderr)
     sys.exit(2)
 if verb == "info":
-    print(json.dumps({"size": images[image]}))
+    print(json.dumps({"size": images[image], "id": image.split("/")[-1]}))
 elif verb == "status":
     print(json.dumps({"watchers": []}))
 else:
@@ -198,8 +211,30 @@ else:
     images[image] = size
     json.dump(images, open(path, "w"))
 """
+RADOS = """#!/usr/bin/python3
+import json, os, sys
+path = os.environ["FAKE_RBD"] + ".locks"
+locks = json.load(open(path)) if os.path.exists(path) else {}
+args = sys.argv[sys.argv.index("lock") + 1:]
+key = " ".join(args[1:3])
+option = lambda name: args[args.index(name) + 1]
+if args[0] == "get":
+    if any(one["tag"] != option("--lock-tag") for one in locks.get(key, [])):
+        print("error 16: (16) Device or resource busy", file=sys.stderr)
+        sys.exit(1)
+    new = {"name": f"client.{os.getpid()}", "cookie": option("--lock-cookie"), "description": option("--lock-description"), "tag": option("--lock-tag")}
+    locks.setdefault(key, []).append({**new, "expiration": "2037-01-01T00:00:00.5+0000", "addr": "127.0.0.1:0/1"})
+elif args[0] == "break":
+    locks[key] = [one for one in locks[key] if (one["name"], one["cookie"]) != (args[3], option("--lock-cookie"))]
+else:
+    print(json.dumps({"name": args[2], "type": "shared", "tag": "", "lockers": locks.get(key, [])}))
+json.dump(locks, open(path, "w"))
+"""
 CEPH = """#!/usr/bin/python3
 import json, sys
+if "detail" in sys.argv:
+    print(json.dumps([{"pool_name": "p", "quota_max_bytes": 0, "flags_names": "hashpspool,nearfull"}]))
+    sys.exit(0)
 print(json.dumps({"fsid": "0b6f5a3e-5c0a-4d3c-a0f4-5d5c9b1f7a11"} if "fsid" in sys.argv else {"pools": [{"name": "p", "stats": {"max_avail": 1000}}]}))
 """
 
@@ -209,7 +244,7 @@ def programs(tmp_path):
     """An rbd and a ceph program before the real ones, and a python without the bindings."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    for name, text in (("rbd", RBD), ("ceph", CEPH)):
+    for name, text in (("rbd", RBD), ("rados", RADOS), ("ceph", CEPH)):
         (folder / name).write_text(text)
         (folder / name).chmod(stat.S_IRWXU)
     hidden = tmp_path / "hidden"
@@ -230,7 +265,9 @@ def test_images_through_the_programs(programs, tmp_path):
     done = run_module("rbd_image", wish, env=programs)
     assert checked["changed"] and checked["changes"] == done["changes"]
     assert [(image["before_bytes"], image["size_bytes"]) for image in done["images"]] == [(64 * MIB, 128 * MIB), (None, 1024 * MIB)]
-    assert done["pools"] == [{"pool": "p", "free_bytes": 1000}]
+    assert done["pools"] == [{"pool": "p", "exists": True, "free_bytes": 1000, "max_bytes": None, "full": False, "nearfull": True}]
+    locks = json.loads((tmp_path / "images.locks").read_text())
+    assert sorted(locks) == ["rbd_header.one nvmeof.spdk.grow", "rbd_header.one nvmeof.spdk.lease"] and not any(locks.values()), "all were given back"
     assert run_module("rbd_image", wish, env=programs)["changed"] is False
     info = run_module("rbd_image_info", {**base, "images": [{"pool": "p", "image": "one"}, {"pool": "p", "image": "none"}]}, env=programs)
     assert info["fsid"] == "0b6f5a3e-5c0a-4d3c-a0f4-5d5c9b1f7a11"

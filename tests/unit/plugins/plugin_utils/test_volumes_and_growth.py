@@ -366,3 +366,47 @@ def test_addresses_by_network() -> None:
     ):
         with pytest.raises(SelectError, match=text):
             address_in(addresses, network)
+
+
+# -- a lease that another run holds ----------------------------------------------------------------------------------
+
+LEASE = {"owner": "job-9@t1", "by": "root@t1:7", "since": "2026-01-01T12:00:00Z", "duration_seconds": 120, "remaining_seconds": 90}
+
+
+def leased(**more: t.Any) -> list[dict[str, t.Any]]:
+    measurements = fleet()
+    measurements["t1"]["target"]["bdevs"][0]["lease"] = {**LEASE, **more}
+    return build(measurements)
+
+
+def test_a_lease_of_another_run_blocks_a_plan_that_does_not_wait() -> None:
+    (volume,) = leased()
+    assert volume["lease"] == LEASE
+    found = plan([volume], "2G")
+    assert found["blocked"] and not found["targets"]
+    (line,) = [line for line in found["lines"] if "BLOCKED" in line]
+    assert "held by another run: job-9@t1 (root@t1:7) since 2026-01-01T12:00:00Z, for another 90 s" in line and "ends by itself" in line
+    assert plan([volume], "2G", lease_wait=89)["blocked"]
+    assert plan(leased(remaining_seconds=None), "2G", lease_wait=1000)["blocked"]
+
+
+def test_a_lease_is_waited_for_taken_over_or_of_no_interest() -> None:
+    waiting = plan(leased(), "2G", lease_wait=90)
+    assert not waiting["blocked"] and waiting["targets"] and any(line.endswith("waited for") for line in waiting["lines"])
+    own = plan(leased(), "2G", lease_owner="job-9")
+    assert not own["blocked"] and any(line.endswith("taken over") for line in own["lines"])
+    assert plan(leased(), "2G", lease_owner="job")["blocked"], "another owner that begins alike"
+    nothing = plan(leased(), "1G")
+    assert not nothing["blocked"] and not any("lease" in line for line in nothing["lines"])
+
+
+def test_of_two_readings_of_a_lease_the_longer_one_counts() -> None:
+    measurements = fleet(t2={"target": target(), "errors": {}})
+    measurements["t1"]["target"]["bdevs"][0]["lease"] = {**LEASE, "remaining_seconds": 5}
+    measurements["t2"]["target"]["bdevs"][0]["lease"] = LEASE
+    (volume,) = build(measurements)
+    assert volume["lease"]["remaining_seconds"] == 90
+    entry = {"pool": "pool-1", "rados_namespace": None, "image": "vol-1", "exists": True, "size_bytes": GIB, "error": None}
+    measurements["c1"] = {"images": {"fsid": None, "images": [{**entry, "lease": {**LEASE, "remaining_seconds": None}}]}, "errors": {}}
+    (volume,) = build(measurements)
+    assert volume["lease"]["remaining_seconds"] is None
