@@ -11,14 +11,19 @@ short_description: give shared subsystems of a target controller ids of its own
 version_added: 0.1.0
 author: nvmeof.spdk contributors (@nvmeof-spdk)
 description:
-  - Returns C(spdk_target_subsystems) of one target, with RV(ignore:min_cntlid) and RV(ignore:max_cntlid) in those that other targets export, too, and
+  - Returns the declared subsystems of one target, with RV(ignore:min_cntlid) and RV(ignore:max_cntlid) in those that other targets export, too, and
     that declare neither.
   - "The ids follow from the target's place in O(targets): 2047 for each, so that a target added at the end moves none of the others. One that is taken
     out of the middle does; SPDK takes ids only when it creates a subsystem, so declare them instead where targets come and go."
-positional: targets, target
+positional: hostvars, targets, target
 options:
   _input:
-    description: The C(hostvars).
+    description: C(spdk_target_subsystems) of O(target).
+    type: list
+    elements: dict
+    required: true
+  hostvars:
+    description: The C(hostvars), for what the other targets declare.
     type: dict
     required: true
   targets:
@@ -27,7 +32,7 @@ options:
     elements: str
     required: true
   target:
-    description: The target whose subsystems are returned.
+    description: The target whose subsystems these are.
     type: str
     required: true
 """
@@ -35,7 +40,7 @@ options:
 EXAMPLES = r"""
 - name: Show the subsystems with their controller ids
   ansible.builtin.debug:
-    msg: "{{ hostvars | nvmeof.spdk.cntlid_ranges(groups['spdk_targets'], inventory_hostname) }}"
+    msg: "{{ spdk_target_subsystems | nvmeof.spdk.cntlid_ranges(hostvars, groups['spdk_targets'], inventory_hostname) }}"
 """
 
 RETURN = r"""
@@ -52,14 +57,19 @@ from ansible_collections.nvmeof.spdk.plugins.plugin_utils._ha import HaError, de
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._plain import plain
 
 
-def cntlid_ranges(hostvars: t.Mapping[str, t.Any], targets: t.Sequence[str], target: str) -> list[dict[str, t.Any]]:
+def cntlid_ranges(
+    subsystems: t.Sequence[t.Mapping[str, t.Any]], hostvars: t.Mapping[str, t.Any], targets: t.Sequence[str], target: str
+) -> list[dict[str, t.Any]]:
     """The subsystems of ``target``."""
     try:
-        names = plain(list(targets))
-        declared = plain(hostvars[target].get("spdk_target_subsystems") or [])
-        filled = with_ranges(plain(declared_of(hostvars, names))).get(plain(target), {"subsystems": []})["subsystems"]
-        by_nqn = {subsystem["nqn"]: subsystem for subsystem in filled}
-        return [by_nqn.get(subsystem["nqn"], subsystem) for subsystem in declared]
+        name, own = plain(target), plain(subsystems)
+        declared = plain(declared_of(hostvars, plain(list(targets))))
+        if name not in declared:
+            return own
+        # variables of a play are not in hostvars: what the caller has is what counts for this target
+        declared[name]["subsystems"] = [subsystem for subsystem in own if (subsystem.get("state") or "present") != "absent"]
+        filled = {subsystem["nqn"]: subsystem for subsystem in with_ranges(declared)[name]["subsystems"]}
+        return [filled.get(subsystem["nqn"], subsystem) for subsystem in own]
     except (HaError, ValueError) as exc:
         raise AnsibleFilterError(f"cntlid_ranges: {exc}") from exc
     except (AttributeError, KeyError, TypeError) as exc:

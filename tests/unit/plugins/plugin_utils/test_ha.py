@@ -145,15 +145,19 @@ def test_the_error_proposes_ranges_ready_to_paste_and_keeps_what_is_declared() -
     assert "t1: {min_cntlid: 1001, max_cntlid: 2000}; t2: {min_cntlid: 2048, max_cntlid: 4094}" in problem["remedy"]
 
 
+def ranges_of(hostvars: dict[str, t.Any], names: list[str], name: str) -> list[dict[str, t.Any]]:
+    return cntlid_ranges(hostvars[name]["spdk_target_subsystems"], hostvars, names, name)
+
+
 def test_auto_fills_in_only_what_is_not_declared_and_is_the_same_for_more_targets() -> None:
     hostvars = {f"t{n}": one_target(n) for n in range(1, 5)}
     for name in ("t1", "t2", "t3"):
         subsystem_of(hostvars, name).update(min_cntlid=None, max_cntlid=None)
     subsystem_of(hostvars, "t4").update(min_cntlid=6142, max_cntlid=8188)
     names = ["t1", "t2", "t3", "t4"]
-    ranges = [(one["min_cntlid"], one["max_cntlid"]) for name in names for one in cntlid_ranges(hostvars, names, name)]
+    ranges = [(one["min_cntlid"], one["max_cntlid"]) for name in names for one in ranges_of(hostvars, names, name)]
     assert ranges == [(1, 2047), (2048, 4094), (4095, 6141), (6142, 8188)]
-    assert [one["min_cntlid"] for one in cntlid_ranges(hostvars, ["t1", "t2"], "t2")] == [2048]
+    assert [one["min_cntlid"] for one in ranges_of(hostvars, ["t1", "t2"], "t2")] == [2048]
     assert target_pairs(hostvars, names, True) == [] and target_pairs(hostvars, names) != []
     # a clash that is declared is not mended behind the operator's back
     subsystem_of(hostvars, "t4").update(min_cntlid=1, max_cntlid=65519)
@@ -167,8 +171,11 @@ def test_auto_leaves_single_subsystems_and_those_to_be_absent_alone() -> None:
     gone = {"nqn": NQN + "gone", "state": "absent"}
     hostvars["t1"]["spdk_target_subsystems"] += [alone, gone]
     before = copy.deepcopy(hostvars)
-    assert cntlid_ranges(hostvars, TARGETS, "t1") == before["t1"]["spdk_target_subsystems"]
+    assert ranges_of(hostvars, TARGETS, "t1") == before["t1"]["spdk_target_subsystems"]
     assert hostvars == before
+    # a target of another group, and one whose subsystems are variables of a play
+    assert cntlid_ranges([alone], hostvars, TARGETS, "t9") == [alone]
+    assert cntlid_ranges([alone], {"t1": {}, "t2": {}}, TARGETS, "t1") == [alone]
 
 
 def test_ranges_end_where_the_ids_end() -> None:
