@@ -39,6 +39,11 @@ options:
     description: A JMESPath expression over the rows of the truth table that narrows the volumes.
     type: str
     default: ''
+  skip_blocked:
+    description:
+      - Whether volumes that are not blocked go on where others are. RV(ignore:blocked) is then true only if all are blocked or one is critical.
+    type: bool
+    default: false
   silent:
     description: Who did not answer, from P(nvmeof.spdk.measurement_errors#filter); told with the plan.
     type: list
@@ -76,6 +81,7 @@ def growth_plan(
     allow_degraded: t.Any = False,
     select: str = "",
     silent: t.Sequence[str] = (),
+    skip_blocked: t.Any = False,
 ) -> dict[str, t.Any]:
     """The plan for growing what is meant to ``size``."""
     try:
@@ -89,7 +95,7 @@ def growth_plan(
             if handles:
                 names = [item["volume"] for item in resolve(known, handles, plain(silent)) if item["volume"] in names]
             handles = names
-        return plan(known, plain(size), handles, as_bool(plain(exact)), as_bool(plain(allow_degraded)), plain(silent))
+        return plan(known, plain(size), handles, as_bool(plain(exact)), as_bool(plain(allow_degraded)), plain(silent), as_bool(plain(skip_blocked)))
     except (GrowthError, CapacityError, SelectError) as exc:
         raise AnsibleFilterError(str(exc)) from exc
 
