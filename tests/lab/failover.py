@@ -3,8 +3,8 @@
 # SPDX-FileCopyrightText: 2026, nvmeof.spdk contributors
 """A pair of targets under a writing guest: one is down while a volume grows, one is killed, one is stopped, both are upgraded.
 
-failover.py INVENTORY DIRECTORY, on a lab with t1, t2 and h1, deployed and connected, guest g1 writing on vol-1. Reports and the new program go to DIRECTORY. Every
-step prints a line; the first thing that is not as it must be ends the story.
+failover.py INVENTORY DIRECTORY, on a lab with t1, t2 and h1, deployed and connected, guest g1 writing on vol-1. Reports and the new program go to
+DIRECTORY. Every step prints a line; the first thing that is not as it must be ends the story.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ class Story:
         broken.write_text("#!/bin/sh\nexit 1\n")
         status, _changed, output = self.playbook("upgrade_targets.yml", f"binary={broken}")
         expect(status != 0 and "t1: the upgrade failed" in output, f"a broken program was not refused: {output}")
-        until("t1 with its old program", lambda: "active" == lab("ssh", "t1", "systemctl is-active spdk_tgt || true").strip())
+        until("t1 with its old program", lambda: lab("ssh", "t1", "systemctl is-active spdk_tgt || true").strip() == "active")
         expect(lab("ssh", "t2", "systemctl show -p MainPID --value spdk_tgt").strip() == pids["t2"], "t2 was touched after t1 had failed")
         self.paths_back()
         self.io_goes_on()
