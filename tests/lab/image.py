@@ -21,6 +21,7 @@ from typing import Iterable
 
 HERE = Path(__file__).resolve().parent
 PARTS = HERE / "image"
+PYTHON_SERVER = HERE / "python_server"
 INITRD_MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_rng", "squashfs", "overlay", "ext4", "crc32c_generic")
 KERNEL = "linux-image-cloud-amd64"
 
@@ -54,9 +55,9 @@ def _apt_sources() -> list[str]:
 
 
 def key() -> str:
-    """Names the image: a hash of the release and of everything in image/ and in this file."""
+    """Names the image: a hash of the release and of everything in image/, python_server/ and this file."""
     digest = hashlib.sha256(_codename().encode())
-    for path in [Path(__file__), *sorted(PARTS.iterdir())]:
+    for path in [Path(__file__), *sorted(PARTS.iterdir()), *sorted(PYTHON_SERVER.iterdir())]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
@@ -194,6 +195,8 @@ def _build_in(work: Path, log: Path) -> None:
         raise failures[0]
     root, kernel = work / "root", work / "kernel"
     _run(["sh", str(PARTS / "machine-setup"), str(root)], log)
+    shutil.copy(PYTHON_SERVER / "forkserver.py", root / "usr/local/lib/lab-python/forkserver.py")
+    _run(["gcc", "-O2", "-Wall", "-Werror", "-o", str(root / "usr/local/bin/lab-python"), str(PYTHON_SERVER / "client.c")], log)
     for unit in _words("masked-units"):
         path = root / "etc/systemd/system" / unit
         path.unlink(missing_ok=True)
