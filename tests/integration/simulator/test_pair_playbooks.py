@@ -124,6 +124,17 @@ def test_a_ceph_client_that_is_down_is_no_reason_to_stop_where_targets_read_thei
     assert len(world.called(*ACTING)) == 3
 
 
+def test_no_target_follows_a_ceph_client_that_was_lost_while_it_grew_the_image(world: World) -> None:
+    world.inventory["all"]["children"]["ceph_clients"] = {"hosts": {"c1": {"ansible_connection": "local"}}}
+    image = {"pool": "rbd", "rados_namespace": "", "image": "vol-1", "exists": True, "size_bytes": OLD, "error": None}
+    world.answers["c1"] = {"rbd_image_info": {"fsid": "f", "images": [image]}, "rbd_image": "unreachable"}
+    for name in ADDRESS:
+        world.answers[name]["spdk_target_info"]["target"]["bdevs"][0].update(image_bytes=None, image_error="no keyring")
+    status, output, _changed = world.play("grow_volume", size="128M")
+    assert status != 0 and "c1 rbd_image" in world.called("rbd_image"), output
+    assert world.called(*ACTING) == []
+
+
 @pytest.mark.parametrize("lost", ["t1", "t2"])
 @pytest.mark.parametrize("answer", ["unreachable", {"failed": True, "msg": "bdev vol-1 does not follow its image"}])
 def test_a_target_that_fails_to_grow_ends_the_run_before_the_hosts(world: World, answer: Any, lost: str) -> None:

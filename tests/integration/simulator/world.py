@@ -18,7 +18,17 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[3]
-MODULES = ("nvme_info", "nvme_rescan", "nvmf_subsystem", "rbd_image_info", "spdk_rbd_bdev", "spdk_target_info", "virt_blockresize", "virt_disk_info")
+MODULES = (
+    "nvme_info",
+    "nvme_rescan",
+    "nvmf_subsystem",
+    "rbd_image",
+    "rbd_image_info",
+    "spdk_rbd_bdev",
+    "spdk_target_info",
+    "virt_blockresize",
+    "virt_disk_info",
+)
 
 ACTION = """
 import fcntl, json, os
