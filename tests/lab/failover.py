@@ -3,7 +3,7 @@
 # SPDX-FileCopyrightText: 2026, nvmeof.spdk contributors
 """A pair of targets under a writing guest: one is down while a volume grows, one is killed, one is stopped, both are upgraded.
 
-failover.py INVENTORY DIRECTORY, on a lab with t1, t2 and h1, deployed and connected, guest g1 writing on vol-1. Reports and the new program go to
+failover.py INVENTORY DIRECTORY [STEP...], on a lab with t1, t2 and h1, deployed and connected, guest g1 writing on vol-1. Reports and the new program go to
 DIRECTORY. Every step prints a line; the first thing that is not as it must be ends the story.
 """
 
@@ -171,35 +171,42 @@ class Story:
         self.io_goes_on()
         self.say(f"t1 ended by {how.split(';')[0]!r}: I/O went on through t2; t1 is back and reads back the same")
 
-    def upgrade(self) -> None:
-        """Check mode shows the order; a program that does not start is taken back; then both targets get a new one."""
-        pids = {name: lab("ssh", name, "systemctl show -p MainPID --value spdk_tgt").strip() for name in ("t1", "t2")}
+    def pids(self) -> dict[str, str]:
+        """The main process of each target's service."""
+        return {name: lab("ssh", name, "systemctl show -p MainPID --value spdk_tgt").strip() for name in ("t1", "t2")}
+
+    def upgrade_to_a_broken_program(self) -> None:
+        """Check mode shows the order and touches nothing; a program that does not start is taken back, and t2 is not touched."""
+        pids = self.pids()
         status, changed, output = self.playbook("upgrade_targets.yml", "--check")
         expect(status == 0 and changed == 0, f"check mode of the upgrade: {output}")
         expect(output.index("t1: 2 namespace(s)") < output.index("t2: 2 namespace(s)"), f"check mode does not show the order: {output}")
-        expect(pids == {name: lab("ssh", name, "systemctl show -p MainPID --value spdk_tgt").strip() for name in pids}, "check mode restarted a target")
+        expect(pids == self.pids(), "check mode restarted a target")
         self.say("upgrade in check mode: t1, then t2; nothing restarted")
 
-        before = self.facts("t1", "t2")
-        broken, new = self.directory / "broken", self.directory / "spdk_tgt"
+        broken = self.directory / "broken"
         broken.write_text("#!/bin/sh\nexit 1\n")
         status, _changed, output = self.playbook("upgrade_targets.yml", f"binary={broken}")
         expect(status != 0 and "t1: the upgrade failed" in output, f"a broken program was not refused: {output}")
         until("t1 with its old program", lambda: lab("ssh", "t1", "systemctl is-active spdk_tgt || true").strip() == "active")
-        expect(lab("ssh", "t2", "systemctl show -p MainPID --value spdk_tgt").strip() == pids["t2"], "t2 was touched after t1 had failed")
+        expect(self.pids()["t2"] == pids["t2"], "t2 was touched after t1 had failed")
         self.paths_back()
         self.io_goes_on()
         self.say("a program that does not start: the old one runs again on t1, t2 was not touched")
 
-        program = lab("ssh", "t1", f"readlink -f {PROGRAM}").strip()
-        text = f'#!/bin/sh\nexec {program} "$@"\n' if program != PROGRAM else lab("ssh", "t1", f"cat {PROGRAM}")
+    def upgrade(self) -> None:
+        """Both targets get a new program, one after the other."""
+        pids, before = self.pids(), self.facts("t1", "t2")
+        new = self.directory / "spdk_tgt"
+        program = lab("ssh", "t2", f"readlink -f {PROGRAM}").strip()
+        text = f'#!/bin/sh\nexec {program} "$@"\n' if program != PROGRAM else lab("ssh", "t2", f"cat {PROGRAM}")
         new.write_text(text + "# the second version\n")
         status, _changed, output = self.playbook("upgrade_targets.yml", f"binary={new}")
         expect(status == 0, f"the upgrade failed: {output}")
         expect(self.live_paths() == {"t1": 2, "t2": 2}, "the upgrade ended before all paths were back")
         expect(self.facts("t1", "t2") == before, "the targets do not read back as before the upgrade")
-        for name, pid in pids.items():
-            expect(lab("ssh", name, "systemctl show -p MainPID --value spdk_tgt").strip() != pid, f"{name} was not restarted")
+        for name, pid in self.pids().items():
+            expect(pid != pids[name], f"{name} was not restarted")
         self.io_goes_on()
         self.say("both targets upgraded under guest I/O; they read back the same")
 
@@ -212,11 +219,16 @@ def main() -> int:
     story = Story(os.path.abspath(inventory), directory)
     try:
         story.io_goes_on()
-        story.grow_without_t2()
-        # stopped at once after the kill, or systemd would start it again before anybody looks
-        story.lose_t1("systemctl kill -s KILL --kill-whom=main spdk_tgt; systemctl stop spdk_tgt")
-        story.lose_t1("systemctl stop spdk_tgt")
-        story.upgrade()
+        steps: dict[str, Callable[[], None]] = {
+            "grow": story.grow_without_t2,
+            # stopped at once after the kill, or systemd would start it again before anybody looks
+            "kill": lambda: story.lose_t1("systemctl kill -s KILL --kill-whom=main spdk_tgt; systemctl stop spdk_tgt"),
+            "stop": lambda: story.lose_t1("systemctl stop spdk_tgt"),
+            "broken": story.upgrade_to_a_broken_program,
+            "upgrade": story.upgrade,
+        }
+        for name in sys.argv[3:] or steps:
+            steps[name]()
     except Wrong as error:
         story.say(f"WRONG: {error}")
         return 1

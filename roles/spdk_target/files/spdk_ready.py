@@ -7,9 +7,21 @@ A target accepts connections before its configuration is loaded and answers only
 """
 
 import json
+import os
 import socket
 import sys
 import time
+
+
+def ended() -> bool:
+    """Whether the program has ended: systemd does not end this wait by itself then (MAINPID is its gift to ExecStartPost)."""
+    try:
+        os.kill(int(os.environ["MAINPID"]), 0)
+    except ProcessLookupError:
+        return True
+    except (KeyError, ValueError, PermissionError):
+        pass
+    return False
 
 
 def main() -> int:
@@ -33,6 +45,9 @@ def main() -> int:
                 cause = answer.decode(errors="replace").strip()
             except (OSError, ValueError) as error:
                 cause = str(error)
+        if ended():
+            cause = "the program has ended, see its own messages"
+            break
         time.sleep(0.2)
     print(f"{path}: the target is not ready: {cause}", file=sys.stderr)
     return 1
