@@ -46,8 +46,8 @@ def main() -> int:
             except (OSError, ValueError) as error:
                 cause = str(error)
         if ended():
-            cause = "the program has ended, see its own messages"
-            break
+            print(f"{path}: the target is not ready: the program has ended, see its own messages", file=sys.stderr)
+            return 1
         time.sleep(0.2)
     print(f"{path}: the target is not ready: {cause}", file=sys.stderr)
     return 1
