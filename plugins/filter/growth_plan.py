@@ -39,6 +39,11 @@ options:
     description: A JMESPath expression over the rows of the truth table that narrows the volumes.
     type: str
     default: ''
+  skip_blocked:
+    description:
+      - Whether volumes that are not blocked go on where others are. RV(ignore:blocked) is then true only if all are blocked or one is critical.
+    type: bool
+    default: false
   silent:
     description: Who did not answer, from P(nvmeof.spdk.measurement_errors#filter); told with the plan.
     type: list
@@ -86,6 +91,7 @@ def growth_plan(
     silent: t.Sequence[str] = (),
     lease_owner: str = "",
     lease_wait: t.Any = 0,
+    skip_blocked: t.Any = False,
 ) -> dict[str, t.Any]:
     """The plan for growing what is meant to ``size``."""
     try:
@@ -106,6 +112,7 @@ def growth_plan(
             as_bool(plain(exact)),
             as_bool(plain(allow_degraded)),
             plain(silent),
+            skip_blocked=as_bool(plain(skip_blocked)),
             lease_owner=plain(lease_owner),
             lease_wait=int(plain(lease_wait)),
         )

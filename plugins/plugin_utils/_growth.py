@@ -79,6 +79,16 @@ def resolve(volumes: t.Sequence[dict[str, t.Any]], wanted: t.Any, silent: t.Sequ
     return chosen
 
 
+def _silent_targets(volume: t.Mapping[str, t.Any]) -> list[str]:
+    return [reading["host"] for reading in volume["readings"]["bdev"] if reading["bytes"] is None]
+
+
+def _leads_to_silence(volume: t.Mapping[str, t.Any], path: t.Mapping[str, t.Any]) -> bool:
+    """Whether a path may lead to a target that nobody could ask: one is silent, and the others do not listen at the path's address."""
+    portals = {portal for reading in volume["readings"]["namespace"] for portal in reading.get("portals") or []}
+    return bool(_silent_targets(volume)) and path["portal"] not in portals
+
+
 def blockers_of(volume: t.Mapping[str, t.Any], wanted: int, exact: bool, allow_degraded: bool) -> list[dict[str, str]]:
     """What forbids to touch this volume, each with ``hop``, ``object``, ``problem``, ``remedy``."""
 
@@ -104,29 +114,18 @@ def blockers_of(volume: t.Mapping[str, t.Any], wanted: int, exact: bool, allow_d
                 "image", volume["volume"], f"the image has {human(image)}, more than the exact {human(wanted)}", "capacity only grows; ask for the larger size"
             )
         )
-    for hop in ("bdev", "device"):
-        for reading in volume["readings"][hop]:
-            if reading["bytes"] is not None:
-                continue
-            if hop == "bdev" and not allow_degraded:
-                found.append(
-                    blocker(
-                        hop,
-                        f"{reading['host']}:{reading['object']}",
-                        f"the target cannot be read: {reading['error']}",
-                        "bring the target back; every target must show the new size before a host may see it",
-                    )
-                )
+    for reading in volume["readings"]["bdev"]:
+        if reading["bytes"] is None and not allow_degraded:
+            remedy = "bring the target back; every target must show the new size before a host may see it (allow_degraded goes on without it)"
+            found.append(blocker("bdev", f"{reading['host']}:{reading['object']}", f"target {reading['host']} cannot be read: {reading['error']}", remedy))
     for reading in volume["readings"]["path"]:
+        label = f"{reading['host']}:{reading['object']}"
         if reading["state"] != "live" and not allow_degraded:
-            found.append(
-                blocker(
-                    "path",
-                    f"{reading['host']}:{reading['object']}",
-                    f"the path is {reading['state']}",
-                    "restore the path, or disconnect it if it is gone for good",
-                )
-            )
+            found.append(blocker("path", label, f"the path is {reading['state']}", "restore the path, or disconnect it if it is gone for good"))
+        elif reading["state"] == "live" and _leads_to_silence(volume, reading):
+            silent = ", ".join(_silent_targets(volume))
+            remedy = f"make {silent} answer, or stop it, so that hosts leave it: with a living path of the old size the device would fall back to that size"
+            found.append(blocker("path", label, f"the path is live, and no target that answers listens there; {silent} cannot be read", remedy))
     return found
 
 
@@ -146,6 +145,7 @@ def plan(
     exact: bool = False,
     allow_degraded: bool = False,
     silent: t.Sequence[str] = (),
+    skip_blocked: bool = False,
     lease_owner: str = "",
     lease_wait: int = 0,
 ) -> dict[str, t.Any]:
@@ -153,9 +153,10 @@ def plan(
 
     A lease that another run than ``lease_owner`` holds on an image that is to grow blocks, if it lasts longer than ``lease_wait`` seconds.
 
-    Returns ``wanted_bytes``, ``volumes`` (rows of the truth table, each with ``steps`` and ``blockers``), ``blocked`` (bool), ``lines`` (text for people)
-    and, by host, what to pass to the modules: ``images``, ``targets``, ``initiators``, ``hypervisors``. Hosts get every object of a volume
-    that has any step, because the modules compare again and a hop may have moved since. Raises :class:`GrowthError` and ``CapacityError``.
+    Returns ``wanted_bytes``, ``volumes`` (rows of the truth table, each with ``steps`` and ``blockers``), ``blocked`` (whether nothing may be touched: any
+    volume is blocked, or with ``skip_blocked`` all are, or one is critical), ``needed`` (whether there is work), ``lines`` (text for people) and, by host,
+    what to pass to the modules: ``images``, ``targets``, ``initiators``, ``hypervisors``. Hosts get every object of a volume that has any step, because
+    the modules compare again and a hop may have moved since. Raises :class:`GrowthError` and ``CapacityError``.
     """
     wanted = parse_image_size(size)
     chosen = resolve(volumes, handles, silent)
@@ -183,11 +184,20 @@ def plan(
         "wanted_bytes": wanted,
         "volumes": rows,
         "chosen": [row["volume"] for row in rows],
-        "blocked": any(row["blockers"] for row in rows),
-        "needed": any(row["steps"] for row in rows),
+        "blocked": _stops(rows, skip_blocked),
+        "allow_degraded": allow_degraded,
+        "needed": any(row["steps"] and not row["blockers"] for row in rows),
         "lines": plan_lines(rows, wanted) + [f"  not heard: {text}" for text in silent],
         **work,
     }
+
+
+def _stops(rows: t.Sequence[t.Mapping[str, t.Any]], skip_blocked: bool) -> bool:
+    blocked = [row for row in rows if row["blockers"]]
+    if not skip_blocked:
+        return bool(blocked)
+    # what is critical has a cause that may reach further than one volume
+    return len(blocked) == len(rows) or any(item["severity"] == "critical" for row in blocked for item in row["blockers"])
 
 
 def _hand_out(work: dict[str, dict[str, list[dict[str, t.Any]]]], volume: t.Mapping[str, t.Any], goal: int) -> None:
@@ -233,31 +243,64 @@ def plan_lines(rows: t.Sequence[t.Mapping[str, t.Any]], wanted: int) -> list[str
     return lines
 
 
+def degraded_of(volume: t.Mapping[str, t.Any]) -> list[str]:
+    """What a growth with ``allow_degraded`` left behind: targets that could not be read, and paths that are down."""
+    readings = volume["readings"]
+    told = [f"target {one['host']} is behind or unknown: {one['error']}" for one in readings["bdev"] if one["bytes"] is None]
+    told += [f"{one['host']}: the path {one['object']} is {one['state']}" for one in readings["path"] if one["state"] != "live"]
+    return [text + "; run the same growth again when it is back" for text in told]
+
+
+def _forgiven(volume: t.Mapping[str, t.Any], allow_degraded: bool, guest_required: bool) -> bool:
+    """Whether all that is missing from ``ok`` is what the operator agreed to: a guest without agent, and with ``allow_degraded`` what is down."""
+    hops = set() if guest_required else {"guest"}
+    if allow_degraded:
+        hops |= {"bdev", "path"}
+    return all(hop in hops and (hop != "path" or reading["state"] != "live") for hop, reading in unproven(volume))
+
+
 def outcome(volumes: t.Sequence[dict[str, t.Any]], planned: t.Mapping[str, t.Any], guest_required: bool = False) -> dict[str, t.Any]:
     """What became of a plan, from volumes that were measured again.
 
-    ``volumes``: rows with the verdict and, as ``before``, the bytes per hop before; ``failed``: those that are not as wanted. A guest without an
-    agent leaves its volume ``unproven at guest``; that fails the run only if ``guest_required``.
+    ``volumes``: rows with the verdict and, as ``before``, the bytes per hop before, and in ``degraded`` what was left behind; ``failed``: those that are not as
+    wanted. A guest without an agent leaves its volume ``unproven at guest``; that fails the run only if ``guest_required``. A target or path that is
+    down leaves it ``unproven``, too; that fails the run unless the plan was made with ``allow_degraded``. A volume that was left out because it is blocked
+    has failed.
     """
     by_name = {volume["volume"]: volume for volume in volumes}
+    degraded = bool(planned.get("allow_degraded"))
     rows, failed = [], []
     for before in planned["volumes"]:
         volume = by_name.get(before["volume"])
         if volume is None:
             row = {**before, "verdict": "unproven at bdev", "reasons": ["the volume was there at the start and cannot be found any more"]}
+        elif before.get("blockers"):
+            told = [f"{item['hop']} {item['object']}: {item['problem']}. Next step: {item['remedy']}" for item in before["blockers"]]
+            row = {**row_of(volume, planned["wanted_bytes"], before["verdict"]), "reasons": told}
         else:
             row = row_of(volume, planned["wanted_bytes"])
         row["before_bytes"] = before["bytes"]
+        row["degraded"] = degraded_of(volume) if degraded and volume else []
         row.pop("steps", None)
         rows.append(row)
-        if row["verdict"] == "ok" or (row["verdict"] == "unproven at guest" and not guest_required):
+        if row["verdict"] == "ok":
+            continue
+        if row["verdict"].startswith("unproven") and volume is not None and row["goal_bytes"] is not None and _forgiven(volume, degraded, guest_required):
+            row["reasons"] = row["reasons"] + row["degraded"]
             continue
         failed.append(row)
     return {
         "volumes": rows,
         "failed": [f"{row['volume']}: {row['verdict']}. " + " | ".join(row["reasons"]) for row in failed],
         "summary": [
-            {"volume": row["volume"], "uuid": row["uuid"], "verdict": row["verdict"], **{f"{hop}_bytes": row["bytes"][hop] for hop in HOPS}} for row in rows
+            {
+                "volume": row["volume"],
+                "uuid": row["uuid"],
+                "verdict": row["verdict"],
+                "degraded": row["degraded"],
+                **{f"{hop}_bytes": row["bytes"][hop] for hop in HOPS},
+            }
+            for row in rows
         ],
     }
 

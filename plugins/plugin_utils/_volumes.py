@@ -15,6 +15,7 @@ A *measurement* is what one host answered, by inventory name::
 
 from __future__ import annotations
 
+import ipaddress
 import typing as t
 
 from ._lease import later_lease
@@ -38,8 +39,9 @@ def measurements_of(
     hostvars: t.Mapping[str, t.Any],
     asked: t.Mapping[str, t.Sequence[str]],
     answering: t.Container[str] | None = None,
+    registered_as: t.Mapping[str, str] = _REGISTERED,
 ) -> dict[str, dict[str, t.Any]]:
-    """The measurements that the role registered, for the hosts of ``asked`` (measurement -> hosts that were asked for it).
+    """The measurements that a role registered (as ``registered_as`` says), for the hosts of ``asked`` (measurement -> hosts that were asked for it).
 
     A host without an answer (unreachable, failed, left out by ``--limit``) gets an entry in ``errors``: it is remembered. So does, where
     ``answering`` is given, a host that is not in it: what it said earlier in the run is no longer known to be true.
@@ -48,7 +50,7 @@ def measurements_of(
     for kind, hosts in asked.items():
         for name in hosts:
             entry = found.setdefault(name, {"errors": {}})
-            registered = known_of(hostvars, name).get(_REGISTERED[kind]) or {}
+            registered = known_of(hostvars, name).get(registered_as[kind]) or {}
             answer = registered.get(kind)
             if registered and answering is not None and name not in answering:
                 entry["errors"][kind] = "the host failed or was lost during this run; see its own error above"
@@ -100,6 +102,16 @@ def exported_images(hostvars: t.Mapping[str, t.Any], targets: t.Sequence[str]) -
 def label_of(pool: str | None, rados_namespace: str | None, image: str | None) -> str:
     """The handle of an image as operators write it: ``pool/image`` or ``pool/namespace/image``."""
     return "/".join(part for part in (pool, rados_namespace, image) if part)
+
+
+def portal_of(address: t.Mapping[str, t.Any]) -> str:
+    """``address:port`` of a listener or a path, the same text for both (IPv6 has several spellings)."""
+    text = str(address.get("traddr") or "").partition("%")[0]
+    try:
+        text = str(ipaddress.ip_address(text))
+    except ValueError:
+        pass  # a name, or an address of another transport
+    return f"{text}:{address.get('trsvcid') or ''}"
 
 
 def _problem(hop: str, obj: str, text: str, remedy: str, severity: str = "blocker") -> dict[str, str]:
@@ -168,6 +180,7 @@ def _add_targets(volumes: dict[tuple, dict], measurements: t.Mapping[str, dict])
                         "bdev": bdev["name"],
                         "uuid": uuid,
                         "bytes": bdev.get("size_bytes"),
+                        "portals": [portal_of(listener) for listener in subsystem.get("listeners") or []],
                         "error": None,
                     }
                 )
@@ -218,6 +231,7 @@ def _add_host(name: str, host: dict, by_uuid: dict[str, dict], strangers: list[d
                     "host": name,
                     "object": f"{path.get('controller')} {path.get('traddr')}:{path.get('trsvcid')}",
                     "controller": path.get("controller"),
+                    "portal": portal_of(path),
                     "state": path.get("state"),
                     "ana_state": path.get("ana_state"),
                     # a path that is down keeps its last size until it reconnects: that proves nothing

@@ -20,9 +20,12 @@ UUIDS = {"vol-1": "11111111-1111-4111-8111-111111111111", "vol-2": "22222222-222
 PORT = "4420"
 
 
-def subsystem(spec: Spec) -> dict[str, Any]:
-    """The subsystem as one target serves it: its own addresses; the same namespaces everywhere."""
+def subsystem(spec: Spec, targets: Sequence[Spec]) -> dict[str, Any]:
+    """The subsystem as one target serves it: its own addresses; the same namespaces everywhere. Several targets have controller ids of their own, and ANA."""
+    first = targets.index(spec) * 1000 + 1
+    pair = {"ana_reporting": True, "min_cntlid": first, "max_cntlid": first + 999} if len(targets) > 1 else {}
     return {
+        **pair,
         "nqn": NQN,
         "serial_number": "NVMEOFSPDKLAB0001",
         "max_namespaces": 64,
@@ -61,7 +64,7 @@ def inventory(machines: Sequence[Spec], ssh_dir: Path, control: Path) -> dict[st
     variables = declared(targets)
     hosts: dict[str, dict[str, Any]] = {spec.name: {"ansible_host": spec.addresses[0], "lab_addresses": spec.addresses} for spec in machines}
     for spec in targets:
-        hosts[spec.name]["spdk_target_subsystems"] = [subsystem(spec)]
+        hosts[spec.name]["spdk_target_subsystems"] = [subsystem(spec, targets)]
     common = [
         "-F none",
         "-o IdentitiesOnly=yes",

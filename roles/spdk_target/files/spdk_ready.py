@@ -11,6 +11,7 @@ came up before Ceph is started again instead of serving nothing for good. The un
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 import time
@@ -38,6 +39,17 @@ def clusters(configuration: str) -> set[str]:
     return {call["params"]["name"] for call in calls if call["method"] == "bdev_rbd_register_cluster"}
 
 
+def ended() -> bool:
+    """Whether the program has ended: systemd does not end this wait by itself then (MAINPID is its gift to ExecStartPost)."""
+    try:
+        os.kill(int(os.environ["MAINPID"]), 0)
+    except ProcessLookupError:
+        return True
+    except (KeyError, ValueError, PermissionError):
+        pass
+    return False
+
+
 def main() -> int:
     """0 when the target is ready within the time, else 1."""
     path, deadline = sys.argv[1], time.monotonic() + float(sys.argv[2])
@@ -52,6 +64,9 @@ def main() -> int:
             cause = json.dumps(answer)
         except (OSError, ValueError) as error:
             cause = str(error)
+        if ended():
+            print(f"{path}: the target is not ready: the program has ended, see its own messages", file=sys.stderr)
+            return 1
         time.sleep(0.2)
     else:
         print(f"{path}: the target is not ready: {cause}", file=sys.stderr)

@@ -36,7 +36,13 @@ def target(image: str = "vol-1", uuid: str = UUID, size: int = GIB, image_bytes:
     return {
         "fsid": "11111111-2222-4333-8444-555555555555",
         "bdevs": [bdev],
-        "subsystems": [{"nqn": NQN, "namespaces": [{"nsid": 1, "bdev": "Ceph-" + image, "uuid": uuid, "nguid": uuid.replace("-", "")}]}],
+        "subsystems": [
+            {
+                "nqn": NQN,
+                "listeners": [{"traddr": "192.0.2.1", "trsvcid": port} for port in ("4420", "4421")],
+                "namespaces": [{"nsid": 1, "bdev": "Ceph-" + image, "uuid": uuid, "nguid": uuid.replace("-", "")}],
+            }
+        ],
         "problems": [],
         **more,
     }
@@ -277,7 +283,7 @@ def test_a_larger_image_is_satisfied_but_its_lagging_hops_are_brought_up_to_it()
     ("measurements", "text"),
     [
         (fleet(t1={"target": target(image_bytes=None), "errors": {}}), "nobody can read the image's true size"),
-        (fleet(t2={"errors": {"target": "host unreachable: no route"}}), "the target cannot be read: host unreachable: no route"),
+        (fleet(t2={"errors": {"target": "host unreachable: no route"}}), "target t2 cannot be read: host unreachable: no route"),
         (fleet(h1={"host": host(states=("live", "connecting")), "disks": [disk()], "errors": {}}), "the path is connecting"),
         (fleet(t1={"target": target(image_bytes=GIB // 2), "errors": {}}), "image smaller than bdev"),
     ],
