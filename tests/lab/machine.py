@@ -29,6 +29,8 @@ ACCEL = "tcg,thread=multi,tb-size=256"
 # all machines are alike, so that all can wake up from one template; memory that a machine does not touch costs nothing
 CPUS, MEMORY_MIB = 2, 2048
 DISK_BYTES = 2 * 2**30
+# the emulated local NVMe drive of a target: its size, and its slot on the PCI bus (0000:00:10.0), which no other device is given
+LOCAL_NVME_BYTES, LOCAL_NVME_SLOT = 64 * 2**20, "10.0"
 # a boot takes 10 s on an idle machine and 90 s on one with ten times the load it can bear
 PATIENCE = 300.0
 
@@ -44,6 +46,7 @@ class Spec:
     name: str
     number: int
     role: str  # target, hypervisor or template
+    local_nvme: bool = False
 
     @property
     def addresses(self) -> list[str]:
@@ -51,9 +54,9 @@ class Spec:
         return [f"{network}.{self.number}" for network in NETWORKS]
 
 
-def specs(targets: int, hypervisors: int) -> list[Spec]:
-    """The machines of a lab: t1, t2 ... and h1, h2 ..."""
-    found = [Spec(f"t{n + 1}", 10 + n, "target") for n in range(targets)]
+def specs(targets: int, hypervisors: int, local_nvme: bool = False) -> list[Spec]:
+    """The machines of a lab: t1, t2 ... (with a PCIe NVMe drive of their own if ``local_nvme``) and h1, h2 ..."""
+    found = [Spec(f"t{n + 1}", 10 + n, "target", local_nvme) for n in range(targets)]
     return found + [Spec(f"h{n + 1}", 21 + n, "hypervisor") for n in range(hypervisors)]
 
 
@@ -64,6 +67,7 @@ class Machine:
         self.spec, self.directory, self.ssh_dir, self.control, self.network = spec, directory, ssh_dir, control, network
         self.name = spec.name
         self.disk, self.console = directory / "disk.ext4", directory / "console.log"
+        self.local_nvme = directory / "nvme.raw"
         self.pid_file, self.qmp_socket, self.serial_socket = directory / "pid", directory / "qmp", directory / "serial"
         self.woken = directory / "woken"
 
@@ -167,6 +171,11 @@ class Machine:
         for number, tap in enumerate(self.network.taps(self.name)):
             argv += ["-netdev", f"tap,id=n{number},ifname={tap},script=no,downscript=no"]
             argv += ["-device", f"virtio-net-pci,netdev=n{number},romfile=,mac={self.nics[number]}"]
+        if self.spec.local_nvme:
+            with open(self.local_nvme, "ab") as drive:
+                drive.truncate(LOCAL_NVME_BYTES)
+            argv += ["-drive", f"if=none,id=local,format=raw,cache=unsafe,file={self.local_nvme}"]
+            argv += ["-device", f"nvme,drive=local,serial=LAB{self.spec.number:05d},addr={LOCAL_NVME_SLOT}"]
         if memory:
             argv += ["-incoming", f"exec:cat {memory}"]
         done = subprocess.run(argv, text=True, capture_output=True, check=False)

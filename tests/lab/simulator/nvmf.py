@@ -38,6 +38,13 @@ TRANSPORT = {
     "kas": 100,
     "min_kato": 10000,
 }
+# not recorded (the recorded target had no RDMA device): by lib/nvmf/rdma.c of 26.05
+RDMA_TRANSPORT = {key: value for key, value in TRANSPORT.items() if key not in ("c2h_success", "sock_priority")} | {
+    "max_srq_depth": 4096,
+    "no_srq": False,
+    "acceptor_backlog": 100,
+    "no_wr_batching": False,
+}
 PASSTHRU = (
     "identify_ctrlr",
     "identify_uuid_list",
@@ -120,10 +127,11 @@ class Nvmf:
             raise RpcError(-32602, f"Invalid transport type '{p['trtype']}'")
         if any(item["trtype"] == kind for item in self.transports):
             raise RpcError(-32603, f"Transport type '{p['trtype']}' already exists")
-        if kind == "RDMA":
+        if not self.target.exporter.supports(kind):
             # no RDMA device here
             raise RpcError(-32603, "Failed to create transport.")
-        self.transports.append(TRANSPORT | {key: value for key, value in p.items() if key in TRANSPORT} | {"trtype": kind})
+        shape = TRANSPORT if kind == "TCP" else RDMA_TRANSPORT
+        self.transports.append(shape | {key: value for key, value in p.items() if key in shape} | {"trtype": kind})
         return True
 
     def rpc_nvmf_get_transports(self, p: dict[str, Any]) -> list[dict[str, Any]]:
@@ -190,7 +198,7 @@ class Nvmf:
         listener = Listener(address, subsystem.max_namespaces, p.get("ana_state", "optimized"), secure, p.get("sock_impl"))
         subsystem.listeners.insert(0, listener)
         try:
-            self.target.exporter.listen(address)
+            self.target.exporter.listen(address, secure)
         except ExportError as error:
             subsystem.listeners.remove(listener)
             self.target.log("ERROR", str(error))
@@ -343,6 +351,7 @@ class Nvmf:
             host.pop(key, None)
         host.update(given)
         self._host_keys(given, 1)
+        self.sync()
         return True
 
     def rpc_nvmf_subsystem_allow_any_host(self, p: dict[str, Any]) -> bool:

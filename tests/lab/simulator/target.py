@@ -65,8 +65,9 @@ class Target:
         self.initialised = False
         self.faults = Faults()
         self.keyring = Keyring()
-        self.nvme = NvmeHost()
+        exporter.secret = self.keyring.secret
         self.bdevs = Bdevs(self)
+        self.nvme = NvmeHost(self.bdevs)
         self.rbd = Rbd(self, self.bdevs, backend)
         self.nvmf = Nvmf(self)
         self.start_hook: Callable[[], None] = lambda: None
