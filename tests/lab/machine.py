@@ -31,6 +31,7 @@ CPUS, MEMORY_MIB = 2, 2048
 DISK_BYTES = 2 * 2**30
 # the emulated local NVMe drive of a target: its size, and its slot on the PCI bus (0000:00:10.0), which no other device is given
 LOCAL_NVME_BYTES, LOCAL_NVME_SLOT = 64 * 2**20, "10.0"
+LOCAL_NVME_UUID = "33333333-3333-4333-8333-333333333300"
 # a boot takes 10 s on an idle machine and 90 s on one with ten times the load it can bear
 PATIENCE = 300.0
 
@@ -175,7 +176,8 @@ class Machine:
             with open(self.local_nvme, "ab") as drive:
                 drive.truncate(LOCAL_NVME_BYTES)
             argv += ["-drive", f"if=none,id=local,format=raw,cache=unsafe,file={self.local_nvme}"]
-            argv += ["-device", f"nvme,drive=local,serial=LAB{self.spec.number:05d},addr={LOCAL_NVME_SLOT}"]
+            argv += ["-device", f"nvme,id=nvme,serial=LAB{self.spec.number:05d},addr={LOCAL_NVME_SLOT}"]
+            argv += ["-device", f"nvme-ns,drive=local,bus=nvme,nsid=1,uuid={LOCAL_NVME_UUID[:-2]}{self.spec.number:02d}"]
         if memory:
             argv += ["-incoming", f"exec:cat {memory}"]
         done = subprocess.run(argv, text=True, capture_output=True, check=False)

@@ -140,4 +140,6 @@ def _identity(machine: Machine, hosts: str) -> str:
             f"ip addr flush dev eth{number}; ip link set eth{number} down; ip link set eth{number} address {nic}",
             f"ip addr add {address}/24 dev eth{number}; ip link set eth{number} up",
         ]
+    # soft-RoCE made its addresses of the template's cards
+    lines.append("[ ! -e /etc/systemd/system/lab-rxe.service ] || systemctl restart lab-rxe.service")
     return "\n".join(lines)

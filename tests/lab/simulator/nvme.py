@@ -2,16 +2,27 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""bdev_nvme: there is no NVMe device in the simulator, so attaching fails as it does on a target without one."""
+"""bdev_nvme: drives in this machine's PCI slots. Other hosts' subsystems cannot be attached, and a slot without a drive fails as recorded.
+
+SPDK drives a device from user space, here the kernel's driver keeps it: an attached controller is its block devices, found by the PCI address.
+No release's answers for a drive that is there are recorded; they follow module/bdev/nvme of 26.05.
+"""
 
 from __future__ import annotations
 
 import errno
-from typing import Any
+import os
+import re
+from typing import TYPE_CHECKING, Any
 
-from .decode import RpcError, errno_error
+from .bdev import Bdev
+from .decode import UUID, RpcError, errno_error
 from .nvmf import DHGROUPS, DIGESTS
 
+if TYPE_CHECKING:
+    from .bdev import Bdevs
+
+PCI = "/sys/bus/pci/devices"
 OPTIONS: dict[str, Any] = {
     "action_on_timeout": "none",
     "timeout_us": 0,
@@ -48,26 +59,141 @@ OPTIONS: dict[str, Any] = {
     "multipath_opts": {"policy": "active_passive"},
 }
 
+_NAMESPACE = re.compile(r"nvme(\d+)(?:c\d+)?n(\d+)\Z")
+_ADDRESS = re.compile(r"(?:([0-9a-fA-F]{1,4})[:.])?([0-9a-fA-F]{1,2})[:.]([0-9a-fA-F]{1,2})(?:\.([0-7]))?\Z")
+NO_UUID = "00000000-0000-0000-0000-000000000000"
+
+
+def _read(*parts: str) -> str:
+    """A sysfs file, stripped; empty when there is none."""
+    try:
+        with open(os.path.join(*parts), encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def pci_address(text: str) -> str | None:
+    """A PCI address in full (``0000:18:00.0``), as spdk_pci_addr_parse reads it; None for anything else."""
+    match = _ADDRESS.match(text)
+    if match is None:
+        return None
+    domain, bus, device, function = (int(part or "0", 16) for part in match.groups())
+    return f"{domain:04x}:{bus:02x}:{device:02x}.{function}"
+
+
+def kernel_controller(address: str) -> str | None:
+    """The sysfs directory of the kernel's NVMe controller in a PCI slot."""
+    try:
+        names = os.listdir(f"{PCI}/{address}/nvme")
+    except OSError:
+        return None
+    return f"{PCI}/{address}/nvme/{names[0]}" if names else None
+
+
+class NvmeBdev(Bdev):
+    """One namespace of an attached drive; `device` is the kernel's block device."""
+
+    product = "NVMe disk"
+    io_types = frozenset("read write unmap flush reset nvme_admin nvme_io nvme_io_md write_zeroes compare abort".split())
+    numa_id = -1
+
+    def __init__(self, controller: "Controller", nsid: int, device: str) -> None:
+        self.controller, self.nsid, self.device = controller, nsid, device
+        base = f"/sys/class/block/{os.path.basename(device)}"
+        block = int(_read(base, "queue", "logical_block_size"))
+        nguid, uuid = _read(base, "nguid").replace("-", "").lower(), _read(base, "uuid").lower()
+        # the NGUID comes before the UUID; a drive with neither gets another UUID at every attach
+        chosen = None
+        if nguid.strip("0") and len(nguid) == 32:
+            chosen = "-".join((nguid[:8], nguid[8:12], nguid[12:16], nguid[16:20], nguid[20:]))
+        elif UUID.match(uuid) and uuid != NO_UUID:
+            chosen = uuid
+        super().__init__(f"{controller.name}n{nsid}", block, int(_read(base, "size")) * 512 // block, chosen)
+
+    def driver_specific(self) -> dict[str, Any]:
+        base = self.controller.sysfs
+        data = {"cntlid": int(_read(base, "cntlid") or "0"), "vendor_id": _read(base, "device", "vendor"), "model_number": _read(base, "model")}
+        data |= {"serial_number": _read(base, "serial"), "firmware_revision": _read(base, "firmware_rev"), "subnqn": _read(base, "subsysnqn")}
+        data |= {"oacs": {"security": 0, "format": 1, "firmware": 0, "ns_manage": 1}, "multi_ctrlr": False, "ana_reporting": False}
+        one = {"pci_address": self.controller.address, "trid": self.controller.trid(), "ctrlr_data": data, "vs": {"nvme_version": "1.4"}}
+        return {"nvme": [one | {"ns_data": {"id": self.nsid, "can_share": False}}], "mp_policy": "active_passive"}
+
+
+class Controller:
+    """An attached drive."""
+
+    def __init__(self, p: dict[str, Any], address: str, sysfs: str) -> None:
+        self.name, self.address, self.sysfs = p["name"], address, sysfs
+        self.bdevs: list[NvmeBdev] = []
+
+    def trid(self) -> dict[str, str]:
+        """The transport id in the answers."""
+        return {"trtype": "PCIe", "traddr": self.address}
+
+    def describe(self) -> dict[str, Any]:
+        """The shape of bdev_nvme_get_controllers."""
+        one = {"state": "enabled", "trid": self.trid(), "cntlid": int(_read(self.sysfs, "cntlid") or "0")}
+        return {"name": self.name, "ctrlrs": [one | {"host": {"nqn": "", "addr": "", "svcid": ""}, "numa_id": -1}]}
+
+    def config(self) -> dict[str, Any]:
+        """The entry of framework_get_config."""
+        params: dict[str, Any] = {"name": self.name, **self.trid(), "prchk_reftag": False, "prchk_guard": False}
+        params |= {"ctrlr_loss_timeout_sec": 0, "reconnect_delay_sec": 0, "fast_io_fail_timeout_sec": 0, "hdgst": False, "ddgst": False}
+        return {"method": "bdev_nvme_attach_controller", "params": params}
+
 
 class NvmeHost:
     """The initiator side of SPDK."""
 
-    def __init__(self) -> None:
+    def __init__(self, bdevs: "Bdevs") -> None:
+        self.bdevs = bdevs
         self.options = dict(OPTIONS)
         self.hotplug = {"period_us": 100000, "enable": False}
+        self.controllers: dict[str, Controller] = {}
 
     def rpc_bdev_nvme_attach_controller(self, p: dict[str, Any]) -> list[str]:
         if not p["name"]:
             raise errno_error(errno.EINVAL)
-        raise errno_error(errno.EIO if p["trtype"].upper() in ("TCP", "RDMA") else errno.ENODEV)
+        if p["trtype"].upper() in ("TCP", "RDMA"):
+            raise errno_error(errno.EIO)
+        address = pci_address(p["traddr"]) if p["trtype"].upper() == "PCIE" else None
+        existing = self.controllers.get(p["name"])
+        if existing is not None and address == existing.address:
+            raise RpcError(-errno.EALREADY, f"A controller named {p['name']} already exists with the specified network path")
+        if address is not None and any(item.address == address for item in self.controllers.values()):
+            raise errno_error(errno.EEXIST)
+        sysfs = kernel_controller(address) if address is not None else None
+        if existing is not None or address is None or sysfs is None:
+            raise errno_error(errno.ENODEV)
+        controller = Controller(p, address, sysfs)
+        for name in sorted(os.listdir(sysfs)):
+            match = _NAMESPACE.match(name)
+            if match:
+                # with native multipath a shared namespace's block device is the head, nvmeXnY for nvmeXcCnY
+                device = f"nvme{match.group(1)}n{match.group(2)}"
+                controller.bdevs.append(NvmeBdev(controller, int(_read("/sys/class/block", device, "nsid")), f"/dev/{device}"))
+        controller.bdevs.sort(key=lambda bdev: bdev.nsid)
+        for bdev in controller.bdevs:
+            self.bdevs.register(bdev)
+        self.controllers[controller.name] = controller
+        return [bdev.name for bdev in controller.bdevs]
 
     def rpc_bdev_nvme_detach_controller(self, p: dict[str, Any]) -> bool:
-        raise errno_error(errno.ENODEV)
+        controller = self.controllers.get(p["name"])
+        if controller is None or "traddr" in p and pci_address(p["traddr"]) != controller.address:
+            raise errno_error(errno.ENODEV)
+        for bdev in controller.bdevs:
+            self.bdevs.unregister(bdev)
+        del self.controllers[controller.name]
+        return True
 
     def rpc_bdev_nvme_get_controllers(self, p: dict[str, Any]) -> list[Any]:
         if "name" in p:
-            raise RpcError(-errno.EINVAL, f"Controller {p['name']} does not exist")
-        return []
+            if p["name"] not in self.controllers:
+                raise RpcError(-errno.EINVAL, f"Controller {p['name']} does not exist")
+            return [self.controllers[p["name"]].describe()]
+        return [controller.describe() for controller in self.controllers.values()]
 
     def rpc_bdev_nvme_set_options(self, p: dict[str, Any]) -> bool:
         self.options |= p
@@ -78,5 +204,7 @@ class NvmeHost:
         return True
 
     def config(self) -> list[dict[str, Any]]:
-        """Its entries in the bdev section of framework_get_config."""
-        return [{"method": "bdev_nvme_set_options", "params": self.options}, {"method": "bdev_nvme_set_hotplug", "params": self.hotplug}]
+        """Its entries in the bdev section of framework_get_config: the options first, hot plug last."""
+        entries: list[dict[str, Any]] = [{"method": "bdev_nvme_set_options", "params": self.options}]
+        entries += [controller.config() for controller in self.controllers.values()]
+        return [*entries, {"method": "bdev_nvme_set_hotplug", "params": self.hotplug}]
