@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026, nvmeof.spdk contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -41,7 +40,8 @@ FILES = ("dhchap_secret_file", "dhchap_ctrl_secret_file", "tls_psk_file")
 
 #: Numbers of add_key and keyctl (kernel's syscall tables; libc has no functions for them).
 _SYSCALLS = {"x86_64": (248, 250), "aarch64": (217, 219), "riscv64": (217, 219), "ppc64le": (269, 271), "s390x": (278, 280)}
-_KEYCTL_SETPERM, _KEYCTL_LINK, _PROCESS_KEYRING = 5, 8, -2
+_SETPERM, _LINK, _SEARCH, _READ = 5, 8, 10, 11
+_PROCESS_KEYRING = -2
 # all for whoever holds the keyring, and view, read, search for root, as tlshd is: what the kernel gives the keys that it makes itself
 _KEY_PERMISSIONS = 0x3F0B0000
 
@@ -89,7 +89,9 @@ def secret(file: str, prefix: str) -> tuple[str, str, bytes]:
     try:
         with open(file, encoding="ascii") as handle:
             if os.fstat(handle.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise FabricsError("the key file is not safe", f"read {file}", "others than its owner may use it", "chmod 0600 it, and make a new key if it was read")
+                raise FabricsError(
+                    "the key file is not safe", f"read {file}", "others than its owner may use it", "chmod 0600 it, and make a new key if it was read"
+                )
             text = handle.read().strip()
     except (OSError, ValueError) as exc:
         cause = (exc.strerror if isinstance(exc, OSError) else None) or "it is not text"
@@ -130,21 +132,52 @@ def keyring(proc: str = "/proc") -> int:
         if words[7:9] == ["keyring", ".nvme:"]:
             return int(words[0], 16)
     raise FabricsError(
-        "this kernel has no NVMe keyring", f"read {proc}/keys", "no keyring .nvme", "use a kernel with NVMe/TCP over TLS (CONFIG_NVME_TCP_TLS, Linux 6.7 and newer)"
+        "this kernel has no NVMe keyring",
+        f"read {proc}/keys",
+        "no keyring .nvme",
+        "use a kernel with NVMe/TCP over TLS (CONFIG_NVME_TCP_TLS, Linux 6.7 and newer)",
     )
 
 
-def insert(name: str, key: bytes, ring: int) -> int:
-    """Put a TLS key into the keyring, in the place of one of the same identity; its serial number."""
+def _syscall(number: int, *arguments: t.Any) -> int:
+    """add_key (0) or keyctl (1) as the kernel has them; raises :class:`OSError`."""
     numbers = _SYSCALLS.get(platform.machine())
     if numbers is None:
-        raise FabricsError("the TLS key cannot be given to the kernel", "add_key", f"unknown processor {platform.machine()}", "insert the key with nvme-cli")
+        raise OSError(errno.ENOSYS, f"the number of this call is not known for {platform.machine()}")
     libc = ctypes.CDLL(None, use_errno=True)
-    # only who holds the keyring may set permissions of a key in it
-    done = libc.syscall(numbers[1], _KEYCTL_LINK, ring, _PROCESS_KEYRING)
-    serial = libc.syscall(numbers[0], b"psk", name.encode(), key, ctypes.c_size_t(len(key)), ring) if done >= 0 else -1
-    if serial < 0 or libc.syscall(numbers[1], _KEYCTL_SETPERM, serial, _KEY_PERMISSIONS) < 0:
-        raise FabricsError("the TLS key cannot be given to the kernel", "add_key", os.strerror(ctypes.get_errno()), "run as root; look at /proc/keys")
+    done = libc.syscall(numbers[number], *(ctypes.c_long(item) if isinstance(item, int) else item for item in arguments))
+    if done < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return done
+
+
+def key_bytes(serial: int) -> bytes | None:
+    """What is in a key; ``None`` when it is gone or may not be read."""
+    buffer = ctypes.create_string_buffer(128)
+    try:
+        return buffer.raw[: _syscall(1, _READ, serial, buffer, len(buffer))]
+    except OSError:
+        return None
+
+
+def insert(name: str, key: bytes) -> int:
+    """The serial number of a TLS key in the kernel's keyring; it is put there, in the place of another of this identity, unless it is there already.
+
+    Connected paths keep the key with which they were made.
+    """
+    ring = keyring()
+    try:
+        # only who holds the keyring may search it and set permissions of a key in it
+        _syscall(1, _LINK, ring, _PROCESS_KEYRING)
+        try:
+            serial = _syscall(1, _SEARCH, ring, b"psk", name.encode(), 0)
+        except OSError:
+            serial = 0
+        if not serial or key_bytes(serial) != key:
+            serial = _syscall(0, b"psk", name.encode(), key, len(key), ring)
+            _syscall(1, _SETPERM, serial, _KEY_PERMISSIONS)
+    except OSError as exc:
+        raise FabricsError("the TLS key cannot be given to the kernel", "add_key", exc.strerror or str(exc), "run as root; look at /proc/keys") from None
     return serial
 
 
@@ -200,7 +233,7 @@ def line(path: t.Mapping[str, t.Any], etc: str = ETC) -> str:
         pairs.append("tls")
     if path.get("tls_psk_file") is not None:
         name, key = tls_psk(path["tls_psk_file"], hostnqn, path["nqn"])
-        pairs.append("tls_key={0}".format(insert(name, key, keyring())))
+        pairs.append("tls_key={0}".format(insert(name, key)))
     return ",".join(pairs)
 
 

@@ -70,7 +70,8 @@ class Lab:
     def _make(self, targets: int, hypervisors: int, local_nvme: bool) -> None:
         """The machines of a lab with so many targets and hypervisors."""
         self.machines = {
-            spec.name: Machine(spec, self.state / "machines" / spec.name, self.ssh_dir, self.control, self.network) for spec in specs(targets, hypervisors, local_nvme)
+            spec.name: Machine(spec, self.state / "machines" / spec.name, self.ssh_dir, self.control, self.network)
+            for spec in specs(targets, hypervisors, local_nvme)
         }
 
     @contextlib.contextmanager

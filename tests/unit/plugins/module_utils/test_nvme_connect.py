@@ -41,7 +41,7 @@ def _host(tmp_path: pathlib.Path) -> FakeHost:
 def test_connect_writes_one_line_and_waits_until_live(host: FakeHost) -> None:
     assert host.connector().connect(PATH) == "nvme0"
     assert host.lines == [
-        f"nqn={NQN},transport=tcp,traddr=192.0.2.10,trsvcid=4420,hostnqn={HOSTNQN},hostid={HOST_UUID},ctrl_loss_tmo=-1,reconnect_delay=10,keep_alive_tmo=5"
+        f"transport=tcp,traddr=192.0.2.10,trsvcid=4420,nqn={NQN},hostnqn={HOSTNQN},hostid={HOST_UUID},ctrl_loss_tmo=-1,reconnect_delay=10,keep_alive_tmo=5"
     ]
     assert host.sysfs.controller("nvme0")["state"] == "live"
 
