@@ -54,6 +54,7 @@ _SAID = (
         "the TLS handshake failed: the keys differ, or the target's port has no TLS",
         "compare tls_psk_file with the psk of {hostnqn} at the target, and see that the listener is a secure channel; tlshd's journal has more",
     ),
+    ("TLS handshake failed, error", "the TLS handshake failed, or was too slow", "see tlshd's journal here and at the target"),
     ("failed to start TLS", "the TLS handshake could not begin", "install and start tlshd (package ktls-utils), and give tlshd.conf: keyrings=.nvme"),
     ("authentication setup failed", "the target wants DH-HMAC-CHAP, which failed here", "set dhchap_secret_file, and use a kernel built with NVME_HOST_AUTH"),
     ("failed to receive icresp", "the target hung up", "if its port wants TLS, set tls and tls_psk_file; else check that it is an NVMe/TCP port"),
@@ -107,7 +108,8 @@ class KernelLog:
                 break
             for text in record.decode(errors="replace").splitlines():
                 message = text.partition(";")[2]
-                if "nvme" in message and "DHHC-1" not in message and "NVMeTLSkey" not in message:
+                noise = "DHHC-1" in message or "NVMeTLSkey" in message or "will reconnect forever" in message
+                if "nvme" in message and not noise:
                     self._said.append(message)
         return list(self._said)
 

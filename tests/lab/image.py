@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import lzma
 import os
 import re
 import shutil
@@ -180,7 +181,11 @@ def _modules(kernel: Path, target: Path, wanted: Iterable[str], log: Path) -> No
     destination = target / "lib/modules" / source.name
     for file in files:
         (destination / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / file, destination / file)
+        if file.endswith(".xz"):
+            # busybox loads no compressed module
+            (destination / file[:-3]).write_bytes(lzma.decompress((source / file).read_bytes()))
+        else:
+            shutil.copyfile(source / file, destination / file)
     destination.mkdir(parents=True, exist_ok=True)
     for file in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
         shutil.copyfile(source / file, destination / file)
