@@ -27,6 +27,7 @@ from typing import Iterable
 
 HERE = Path(__file__).resolve().parent
 PARTS = HERE / "image"
+PYTHON_SERVER = HERE / "python_server"
 INITRD_MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_rng", "squashfs", "overlay", "ext4", "crc32c_generic")
 
 
@@ -97,10 +98,11 @@ def _sources_of(variant: str, work: Path) -> list[str]:
 
 
 def key(variant: str) -> str:
-    """Names the image: the variant, and a hash of its release and of everything in image/ and in this file."""
+    """Names the image: the variant, and a hash of its release and of everything in image/, python_server/ and this file."""
     digest = hashlib.sha256(_release(variant).encode())
     others = tuple(f"-{name}" for name in VARIANTS if name != variant)
-    for path in [Path(__file__), *sorted(path for path in PARTS.iterdir() if not path.name.endswith(others))]:
+    parts = [path for path in PARTS.iterdir() if not path.name.endswith(others)]
+    for path in [Path(__file__), *sorted(parts), *sorted(PYTHON_SERVER.iterdir())]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return f"{variant}-{digest.hexdigest()[:16]}"
 
@@ -258,6 +260,8 @@ def _build_in(work: Path, variant: str, log: Path) -> None:
     for script in (PARTS / "machine-setup", PARTS / f"machine-setup-{variant}"):
         if script.exists():
             _run(["sh", str(script), str(root)], log)
+    shutil.copy(PYTHON_SERVER / "forkserver.py", root / "usr/local/lib/lab-python/forkserver.py")
+    _run(["gcc", "-O2", "-Wall", "-Werror", "-o", str(root / "usr/local/bin/lab-python"), str(PYTHON_SERVER / "client.c")], log)
     for unit in _words("masked-units", variant):
         path = root / "etc/systemd/system" / unit
         path.unlink(missing_ok=True)

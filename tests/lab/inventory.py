@@ -81,7 +81,8 @@ def inventory(machines: Sequence[Spec], ssh_dir: Path, control: Path) -> dict[st
         "all": {
             "vars": {
                 "ansible_user": "root",
-                "ansible_python_interpreter": "/usr/bin/python3",
+                # /usr/bin/python3, but started already: see python_server/
+                "ansible_python_interpreter": "/usr/local/bin/lab-python",
                 "ansible_ssh_private_key_file": str(ssh_dir / "id_ed25519"),
                 "ansible_ssh_common_args": " ".join(common),
                 "ansible_ssh_args": "",

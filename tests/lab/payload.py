@@ -35,6 +35,8 @@ auth client required = cephx
 [client]
 client mount timeout = 30
 """
+#: The machine's Python takes in the bytecode that it has not yet.
+REMEMBER = "systemctl kill --kill-who=main --signal=HUP lab-python"
 REAL_WRAPPER = """\
 #!/bin/sh
 # A real SPDK target with those of its libraries that this machine has not.
@@ -73,19 +75,27 @@ class Archive:
         machine.run("tar -x --no-same-owner --no-overwrite-dir -C / -f -", timeout=120, stdin=self.buffer.getvalue())
 
 
-@functools.lru_cache(maxsize=1)
-def _bytecode(magic: str) -> list[tuple[str, bytes]]:
+@functools.lru_cache(maxsize=2)
+def _bytecode(part: str, magic: str) -> list[tuple[str, bytes]]:
     """The same for all machines, made once."""
-    return list(bytecode.files(magic))
+    return list((bytecode.core_files if part == "core" else bytecode.own_files)(magic))
 
 
-def add_bytecode(archive: Archive, machine: Machine) -> None:
-    """What spares the machine's emulated processor the compiling of every module that Ansible sends."""
+def add_bytecode(archive: Archive, machine: Machine, part: str) -> None:
+    """What spares the machine's emulated processor most of a module run: of ansible-core (``core``, in the template already) or of the collection."""
     magic = machine.run("python3 -c 'import importlib.util; print(importlib.util.MAGIC_NUMBER.hex())'").strip()
     with _LOCK:
-        made = _bytecode(magic)
+        made = _bytecode(part, magic)
     for name, data in made:
         archive.add(name, data)
+
+
+def push_core(machine: Machine) -> None:
+    """Bring the template what all machines need of ansible-core, and let its Python import it."""
+    archive = Archive()
+    add_bytecode(archive, machine, "core")
+    archive.send(machine)
+    machine.run("systemctl restart lab-python && echo pass | lab-python", timeout=120)
 
 
 def push_target(machine: Machine, ceph: CephNode) -> None:
@@ -99,8 +109,9 @@ def push_target(machine: Machine, ceph: CephNode) -> None:
     else:
         archive.add_tree(SIMULATOR, "/opt/spdk/simulator")
         archive.link("/opt/spdk/spdk_tgt", "simulator/spdk_tgt")
-    add_bytecode(archive, machine)
+    add_bytecode(archive, machine, "own")
     archive.send(machine)
+    machine.run(REMEMBER)
 
 
 def _add_real_target(archive: Archive, machine: Machine, program: Path) -> None:
@@ -124,5 +135,6 @@ def push_hypervisor(machine: Machine, guests: list[Path]) -> None:
     archive = Archive()
     for guest in guests:
         archive.add(f"/opt/guest/{guest.name}", guest.read_bytes())
-    add_bytecode(archive, machine)
+    add_bytecode(archive, machine, "own")
     archive.send(machine)
+    machine.run(REMEMBER)

@@ -19,8 +19,10 @@ import time
 import uuid
 from pathlib import Path
 
+import bytecode
 import image as images
 import machine as machines
+import payload
 from machine import Machine, MachineError, Spec
 from network import NETWORKS, Network, ip
 
@@ -41,10 +43,11 @@ sync
 
 
 def _key(image: Path) -> str:
-    """Names the template: the image, the emulator and this code."""
+    """Names the template: the image, the emulator, the ansible-core that is prepared in it and this code."""
     version = subprocess.run(["qemu-system-x86_64", "--version"], text=True, capture_output=True, check=True).stdout
     digest = hashlib.sha256(f"{image.name} {version} {os.environ.get('LAB_ACCEL', '')}".encode())
-    for path in (Path(__file__), Path(machines.__file__)):
+    ansible = bytecode.core()
+    for path in (Path(__file__), Path(machines.__file__), Path(bytecode.__file__), *([ansible / "release.py"] if ansible else [])):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -75,6 +78,7 @@ def build(cache: Path, image: Path, network: Network, scratch: Path, control: Pa
             source.make_disk()
             source.start(image)
             source.wait()
+            payload.push_core(source)
             source.run(WARM_UP, timeout=300)
             source.close_connections()
             source.qmp("stop")
