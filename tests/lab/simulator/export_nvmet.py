@@ -5,7 +5,7 @@
 """Export through the Linux kernel's own NVMe target, so that hosts meet a real NVMe/TCP target and never our own data path.
 
 An RBD bdev becomes: the image mapped by the kernel's rbd, then a dm-linear device of *exactly the bdev's size*, then an nvmet namespace.
-A local drive's bdev is the same over the kernel's block device.
+A local drive's bdev is the same over the disk that has its medium.
 The middle layer is what keeps it honest: nvmet re-reads a device's size at every Identify, and krbd follows the image by itself, so without
 it a host would see a size that the target does not have yet. When the bdev grows, the linear device is reloaded and nvmet told to look
 again (``revalidate_size``), which sends hosts the event that SPDK sends.

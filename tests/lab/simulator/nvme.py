@@ -4,25 +4,30 @@
 
 """bdev_nvme: drives in this machine's PCI slots. Other hosts' subsystems cannot be attached, and a slot without a drive fails as recorded.
 
-SPDK drives a device from user space, here the kernel's driver keeps it: an attached controller is its block devices, found by the PCI address.
+SPDK drives a device from user space, and so only one that has a driver for that (uio_pci_generic, vfio-pci). The simulator has no such driver:
+the lab gives it the medium of the drive as another disk, named in DRIVES.
 No release's answers for a drive that is there are recorded; they follow module/bdev/nvme of 26.05.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 from typing import TYPE_CHECKING, Any
 
 from .bdev import Bdev
-from .decode import UUID, RpcError, errno_error
+from .decode import RpcError, errno_error
 from .nvmf import DHGROUPS, DIGESTS
 
 if TYPE_CHECKING:
     from .bdev import Bdevs
 
 PCI = "/sys/bus/pci/devices"
+USER_DRIVERS = ("uio_pci_generic", "vfio-pci", "igb_uio")
+#: [{"address", "uuid", "serial", "model", "disk"}]: the drives of this machine, one namespace each.
+DRIVES = os.environ.get("SPDK_SIM_DRIVES", "/opt/spdk/drives.json")
 OPTIONS: dict[str, Any] = {
     "action_on_timeout": "none",
     "timeout_us": 0,
@@ -59,18 +64,7 @@ OPTIONS: dict[str, Any] = {
     "multipath_opts": {"policy": "active_passive"},
 }
 
-_NAMESPACE = re.compile(r"nvme(\d+)(?:c\d+)?n(\d+)\Z")
 _ADDRESS = re.compile(r"(?:([0-9a-fA-F]{1,4})[:.])?([0-9a-fA-F]{1,2})[:.]([0-9a-fA-F]{1,2})(?:\.([0-7]))?\Z")
-NO_UUID = "00000000-0000-0000-0000-000000000000"
-
-
-def _read(*parts: str) -> str:
-    """A sysfs file, stripped; empty when there is none."""
-    try:
-        with open(os.path.join(*parts), encoding="utf-8", errors="replace") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
 
 
 def pci_address(text: str) -> str | None:
@@ -82,50 +76,45 @@ def pci_address(text: str) -> str | None:
     return f"{domain:04x}:{bus:02x}:{device:02x}.{function}"
 
 
-def kernel_controller(address: str) -> str | None:
-    """The sysfs directory of the kernel's NVMe controller in a PCI slot."""
+def find_drive(address: str) -> dict[str, str] | None:
+    """The drive in a PCI slot, if a user-space driver may have it."""
     try:
-        names = os.listdir(f"{PCI}/{address}/nvme")
+        with open(DRIVES, encoding="utf-8") as file:
+            drives = {drive["address"]: drive for drive in json.load(file)}
+        driver = os.path.basename(os.readlink(f"{PCI}/{address}/driver"))
     except OSError:
         return None
-    return f"{PCI}/{address}/nvme/{names[0]}" if names else None
+    return drives.get(address) if driver in USER_DRIVERS else None
 
 
 class NvmeBdev(Bdev):
-    """One namespace of an attached drive; `device` is the kernel's block device."""
+    """The namespace of an attached drive."""
 
     product = "NVMe disk"
     io_types = frozenset("read write unmap flush reset nvme_admin nvme_io nvme_io_md write_zeroes compare abort".split())
     numa_id = -1
 
-    def __init__(self, controller: "Controller", nsid: int, device: str) -> None:
-        self.controller, self.nsid, self.device = controller, nsid, device
-        base = f"/sys/class/block/{os.path.basename(device)}"
-        block = int(_read(base, "queue", "logical_block_size"))
-        nguid, uuid = _read(base, "nguid").replace("-", "").lower(), _read(base, "uuid").lower()
-        # the NGUID comes before the UUID; a drive with neither gets another UUID at every attach
-        chosen = None
-        if nguid.strip("0") and len(nguid) == 32:
-            chosen = "-".join((nguid[:8], nguid[8:12], nguid[12:16], nguid[16:20], nguid[20:]))
-        elif UUID.match(uuid) and uuid != NO_UUID:
-            chosen = uuid
-        super().__init__(f"{controller.name}n{nsid}", block, int(_read(base, "size")) * 512 // block, chosen)
+    def __init__(self, controller: "Controller", drive: dict[str, str]) -> None:
+        self.controller, self.device = controller, os.path.realpath(drive["disk"])
+        with open(self.device, "rb") as medium:
+            size = medium.seek(0, os.SEEK_END)
+        super().__init__(f"{controller.name}n1", 512, size // 512, drive["uuid"])
 
     def driver_specific(self) -> dict[str, Any]:
-        base = self.controller.sysfs
-        data = {"cntlid": int(_read(base, "cntlid") or "0"), "vendor_id": _read(base, "device", "vendor"), "model_number": _read(base, "model")}
-        data |= {"serial_number": _read(base, "serial"), "firmware_revision": _read(base, "firmware_rev"), "subnqn": _read(base, "subsysnqn")}
+        drive = self.controller.drive
+        data = {"cntlid": 0, "vendor_id": "0x1b36", "model_number": drive["model"], "serial_number": drive["serial"]}
+        data |= {"firmware_revision": "1.0", "subnqn": f"nqn.2019-08.org.qemu:{drive['serial']}"}
         data |= {"oacs": {"security": 0, "format": 1, "firmware": 0, "ns_manage": 1}, "multi_ctrlr": False, "ana_reporting": False}
         one = {"pci_address": self.controller.address, "trid": self.controller.trid(), "ctrlr_data": data, "vs": {"nvme_version": "1.4"}}
-        return {"nvme": [one | {"ns_data": {"id": self.nsid, "can_share": False}}], "mp_policy": "active_passive"}
+        return {"nvme": [one | {"ns_data": {"id": 1, "can_share": False}}], "mp_policy": "active_passive"}
 
 
 class Controller:
     """An attached drive."""
 
-    def __init__(self, p: dict[str, Any], address: str, sysfs: str) -> None:
-        self.name, self.address, self.sysfs = p["name"], address, sysfs
-        self.bdevs: list[NvmeBdev] = []
+    def __init__(self, p: dict[str, Any], address: str, drive: dict[str, str]) -> None:
+        self.name, self.address, self.drive = p["name"], address, drive
+        self.bdev = NvmeBdev(self, drive)
 
     def trid(self) -> dict[str, str]:
         """The transport id in the answers."""
@@ -133,7 +122,7 @@ class Controller:
 
     def describe(self) -> dict[str, Any]:
         """The shape of bdev_nvme_get_controllers."""
-        one = {"state": "enabled", "trid": self.trid(), "cntlid": int(_read(self.sysfs, "cntlid") or "0")}
+        one = {"state": "enabled", "trid": self.trid(), "cntlid": 0}
         return {"name": self.name, "ctrlrs": [one | {"host": {"nqn": "", "addr": "", "svcid": ""}, "numa_id": -1}]}
 
     def config(self) -> dict[str, Any]:
@@ -163,28 +152,19 @@ class NvmeHost:
             raise RpcError(-errno.EALREADY, f"A controller named {p['name']} already exists with the specified network path")
         if address is not None and any(item.address == address for item in self.controllers.values()):
             raise errno_error(errno.EEXIST)
-        sysfs = kernel_controller(address) if address is not None else None
-        if existing is not None or address is None or sysfs is None:
+        drive = find_drive(address) if address is not None else None
+        if existing is not None or address is None or drive is None:
             raise errno_error(errno.ENODEV)
-        controller = Controller(p, address, sysfs)
-        for name in sorted(os.listdir(sysfs)):
-            match = _NAMESPACE.match(name)
-            if match:
-                # with native multipath a shared namespace's block device is the head, nvmeXnY for nvmeXcCnY
-                device = f"nvme{match.group(1)}n{match.group(2)}"
-                controller.bdevs.append(NvmeBdev(controller, int(_read("/sys/class/block", device, "nsid")), f"/dev/{device}"))
-        controller.bdevs.sort(key=lambda bdev: bdev.nsid)
-        for bdev in controller.bdevs:
-            self.bdevs.register(bdev)
+        controller = Controller(p, address, drive)
+        self.bdevs.register(controller.bdev)
         self.controllers[controller.name] = controller
-        return [bdev.name for bdev in controller.bdevs]
+        return [controller.bdev.name]
 
     def rpc_bdev_nvme_detach_controller(self, p: dict[str, Any]) -> bool:
         controller = self.controllers.get(p["name"])
         if controller is None or "traddr" in p and pci_address(p["traddr"]) != controller.address:
             raise errno_error(errno.ENODEV)
-        for bdev in controller.bdevs:
-            self.bdevs.unregister(bdev)
+        self.bdevs.unregister(controller.bdev)
         del self.controllers[controller.name]
         return True
 
