@@ -66,6 +66,8 @@ def test_what_the_host_writes_is_on_the_drive(host: t.Any, initiator: t.Any) -> 
     assert ask(host, "nvmf_subsystem_remove_ns", nqn=nqn, nsid=1)
     assert ask(host, "bdev_nvme_detach_controller", name="Nvme0")
     base = f"/sys/bus/pci/devices/{ADDRESS}"
-    host.check_output("echo nvme >%s/driver_override; echo %s >%s/driver/unbind; echo %s >/sys/bus/pci/drivers_probe; udevadm settle", base, ADDRESS, base, ADDRESS)
+    host.check_output(
+        "echo nvme >%s/driver_override; echo %s >%s/driver/unbind; echo %s >/sys/bus/pci/drivers_probe; udevadm settle", base, ADDRESS, base, ADDRESS
+    )
     assert host.check_output("dd if=%s bs=1M skip=3 count=1 iflag=direct status=none | md5sum", DEVICE) == wanted
     host.check_output("echo uio_pci_generic >%s/driver_override; echo %s >%s/driver/unbind; echo %s >/sys/bus/pci/drivers_probe", base, ADDRESS, base, ADDRESS)
