@@ -15,9 +15,8 @@ PROGRAM = "python3 /usr/local/sbin/nvmeof_spdk_connect.py"
 
 def controllers(host: t.Any) -> list[list[str]]:
     """Name, state, portal and key of TLS of every controller, by portal."""
-    listing = host.check_output(
-        "for c in /sys/class/nvme/nvme*; do echo ${c##*/} $(cat $c/state) $(sed 's/.*traddr=//; s/,.*//' $c/address) $(cat $c/tls_key 2>/dev/null || echo 0); done"
-    )
+    show = "echo ${c##*/} $(cat $c/state) $(sed 's/.*traddr=//; s/,.*//' $c/address) $(cat $c/tls_key 2>/dev/null || echo 0)"
+    listing = host.check_output("for c in /sys/class/nvme/nvme*; do " + show + "; done")
     return sorted((line.split() for line in listing.splitlines()), key=lambda words: words[2])
 
 
