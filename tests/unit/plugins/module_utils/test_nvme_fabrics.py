@@ -5,14 +5,18 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import pathlib
+import struct
 import typing as t
+import zlib
 
 import pytest
 from ansible_collections.nvmeof.spdk.plugins.module_utils import _nvme_fabrics
 from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_fabrics import FabricsError
 from ansible_collections.nvmeof.spdk.tests.fixtures.sysfs.fake_host import HOST_UUID, HOSTNQN, NQN, FakeHost
+from ansible_collections.nvmeof.spdk.tests.lab.simulator import tls_keys
 
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh+KfiaR"
 DHCHAP, PSK = f"DHHC-1:01:{KEY}:", f"NVMeTLSkey-1:01:{KEY}:"
@@ -29,6 +33,14 @@ def test_tls_key_is_derived_as_the_specification_says(host: FakeHost) -> None:
     name, key = _nvme_fabrics.tls_psk(host.key("psk", PSK), HOSTNQN, NQN)
     assert name == f"NVMe0R01 {HOSTNQN} {NQN}"
     assert key.hex() == "9319124bf933db2c43234960153b6add37620d05edb8ef9748bba8a4a64f4859"
+
+
+@pytest.mark.parametrize(("kind", "length"), [("00", 32), ("00", 48), ("01", 32), ("02", 48)])
+def test_the_lab_derives_the_same_for_its_target(host: FakeHost, kind: str, length: int) -> None:
+    """Another implementation, which the kernel's TLS has agreed with."""
+    secret = bytes(range(7, 7 + length))
+    text = f"NVMeTLSkey-1:{kind}:{base64.b64encode(secret + struct.pack('<I', zlib.crc32(secret))).decode()}:"
+    assert _nvme_fabrics.tls_psk(host.key("psk", text), HOSTNQN, NQN) == tls_keys.derive(text, HOSTNQN, NQN)
 
 
 @pytest.mark.parametrize(
