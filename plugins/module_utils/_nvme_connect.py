@@ -57,6 +57,7 @@ _SAID = (
     ("TLS handshake failed, error", "the TLS handshake failed, or was too slow", "see tlshd's journal here and at the target"),
     ("failed to start TLS", "the TLS handshake could not begin", "install and start tlshd (package ktls-utils), and give tlshd.conf: keyrings=.nvme"),
     ("authentication setup failed", "the target wants DH-HMAC-CHAP, which failed here", "set dhchap_secret_file, and use a kernel built with NVME_HOST_AUTH"),
+    ("invalid service ID", "nothing listens there by RDMA", "check traddr, trsvcid and transport, and the subsystem's listeners on the target"),
     ("failed to receive icresp", "the target hung up", "if its port wants TLS, set tls and tls_psk_file; else check that it is an NVMe/TCP port"),
 )
 
@@ -267,7 +268,18 @@ class Connector:
         said = log.lines()
         if all(any(f"{name}: qid 0: {word}" in line for line in said) for word in wanted):
             return
+        # Linux 6.1 takes the option also when it was built without; the attribute is there only when it was built with it
+        able = os.path.exists(os.path.join(self.sysfs.controller_dir(name), "dhchap_secret"))
         self.disconnect(name)
+        if not able:
+            raise HopError(
+                "this kernel cannot do DH-HMAC-CHAP; the path was taken away again",
+                obj=_label(path),
+                hop="path",
+                call="read dhchap_secret",
+                cause="the controller has no such attribute",
+                remedy="use a kernel built with NVME_HOST_AUTH (Debian 13's is), or leave the key files out here and at the target",
+            )
         raise HopError(
             "the target did not authenticate with DH-HMAC-CHAP; the path was taken away again",
             obj=_label(path),

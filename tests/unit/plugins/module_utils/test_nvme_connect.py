@@ -411,3 +411,18 @@ def test_process_that_has_the_device_open_is_found_by_number(pair: FakeHost, tmp
     pair.write("proc/swaps", f"Filename Type Size Used Priority\n{node} partition 1 0 -2\n")
     assert pair.connector().users("nvme0n1") == ["open by qemu-system-x86 (pid 4711)", f"swap {node}"]
     assert pair.connector().users("nvme0c0n1") == []
+
+
+def test_kernel_that_takes_the_key_and_cannot_use_it(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux 6.1 of Debian 12: the option is known, but nothing is authenticated and the controller has no attribute for it."""
+    kernel = host.kernel_connect
+
+    def connect(line: str) -> str:
+        answer = kernel(line)
+        (host.root / "sys/class/nvme/nvme0/dhchap_secret").unlink()
+        return answer
+
+    monkeypatch.setattr(host, "kernel_connect", connect)
+    with pytest.raises(HopError, match="this kernel cannot do DH-HMAC-CHAP"):
+        host.connector().connect({**PATH, "dhchap_secret_file": host.key("host", DHCHAP)})
+    assert host.sysfs.controllers() == []
