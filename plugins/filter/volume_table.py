@@ -46,20 +46,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._plain import plain
-from ansible_collections.nvmeof.spdk.plugins.plugin_utils._volumes import build, known_of, label_of, measurements_of
-
-
-def _declared(hostvars: t.Mapping[str, t.Any], names: t.Iterable[str]) -> dict[str, dict[str, t.Any]]:
-    """What the inventory says a target exports and an initiator is connected to; null where it says nothing."""
-    declared = {}
-    for name in names:
-        known = known_of(hostvars, name)
-        bdevs, connections = known.get("spdk_target_rbd_bdevs"), known.get("nvme_initiator_connections")
-        declared[name] = {
-            "images": None if bdevs is None else [label_of(bdev.get("pool"), bdev.get("rados_namespace"), bdev.get("image")) for bdev in plain(bdevs)],
-            "nqns": None if connections is None else [connection.get("nqn") for connection in plain(connections)],
-        }
-    return declared
+from ansible_collections.nvmeof.spdk.plugins.plugin_utils._volumes import build, declared_of, measurements_of
 
 
 def volume_table(hostvars: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Sequence[str]], answering: t.Sequence[str] | None = None) -> list[dict[str, t.Any]]:
@@ -67,7 +54,7 @@ def volume_table(hostvars: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Sequen
     try:
         hosts = {kind: plain(list(names)) for kind, names in asked.items()}
         measured = measurements_of(hostvars, hosts, None if answering is None else plain(answering))
-        return build(plain(measured), _declared(hostvars, measured))
+        return build(plain(measured), plain(declared_of(hostvars, measured)))
     except (AttributeError, KeyError, TypeError) as exc:
         raise AnsibleFilterError(f"volume_table: the measurements do not have the expected form: {type(exc).__name__} {exc}") from exc
 

@@ -21,6 +21,7 @@ import re
 import typing as t
 import uuid as uuid_module
 
+from ansible_collections.nvmeof.spdk.plugins.module_utils._block_layers import layers_above
 from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import human
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 
@@ -306,6 +307,7 @@ class SysfsNvme:
             read_only=None if read_only is None else bool(read_only),
             holders=sorted({holder for name in devices for holder in self.holders(name)}),
             mounts=sorted({mount for name in devices for mount in self.mounts(name)}),
+            layers=layers_above(self.root, devices),
         )
         return entry
 

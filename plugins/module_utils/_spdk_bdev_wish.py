@@ -14,7 +14,7 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import Capac
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import ImageSpec, ImageState
 from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Change
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import normal_uuid
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystem_facts import normal_uuid
 
 
 @dataclass

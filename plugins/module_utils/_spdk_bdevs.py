@@ -21,6 +21,7 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import MIB, 
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import Ceph, ImageSpec
 from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Change, Changes
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdev_guard import refuse_vanished_image, resize_call, settle
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdev_wish import WantedBdev
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_clusters import REGISTER, clusters_to_register, register_cluster
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import RBD_PRODUCT, Target, TimedOut
@@ -44,8 +45,11 @@ class BdevManager:
     it raises :class:`HopError` when there is none (and so the growth fails closed).
     """
 
-    def __init__(self, target: Target, ceph: t.Callable[[], Ceph], wait_timeout: float = 60.0, grace: float = WATCH_GRACE) -> None:
+    def __init__(
+        self, target: Target, ceph: t.Callable[[], Ceph], wait_timeout: float = 60.0, grace: float = WATCH_GRACE, resize_unit: str | None = None
+    ) -> None:
         self.target = target
+        self.resize_unit = resize_unit
         self.ceph = ceph
         self.wait_timeout = wait_timeout
         self.grace = grace
@@ -259,6 +263,8 @@ class BdevManager:
     def _plan_existing(self, item: WantedBdev, found: dict[str, t.Any]) -> None:
         if item.state == "present":
             self._compare(item, found)
+            if item.wanted is None:
+                refuse_vanished_image(self.target, self.ceph, found, item.source)
         if item.wanted is None:
             return
         image, bdev = self._look(item), found["size_bytes"]
@@ -279,10 +285,11 @@ class BdevManager:
             item.image_bytes = item.wanted
         if bdev < item.wanted:
             if not self.target.table.is_so("follows_image"):
-                self.target.check_call("bdev_rbd_resize", {"name": found["name"], "new_size": item.wanted // MIB}, found["name"], "bdev")
+                method, params = resize_call(self.target, self.resize_unit, found["name"], item.wanted)
+                self.target.check_call(method, params, found["name"], "bdev")
                 if image > item.wanted:
                     raise self._needs_exact(item, image)
-                self.planned.append({"method": "bdev_rbd_resize", "params": {"name": found["name"], "new_size": item.wanted // MIB}})
+                self.planned.append({"method": method, "params": params})
             item.action, item.changed = "grown", True
             item.changes.append(self._change("bdev", found["name"], "grow", {"size_bytes": bdev}, {"size_bytes": item.image_bytes}))
             item.size_bytes = item.image_bytes
@@ -337,7 +344,9 @@ class BdevManager:
         for params, change in zip(self._register, self._cluster_changes):
             register_cluster(self.target, params)
             change.done = True
-        self._phase([item for item in items if item.action == "deleted"], "delete")
+        deleted = [item for item in items if item.action == "deleted"]
+        settle(self.target, self.ceph, {item.bdev_name: item.source for item in deleted}, self.grace)
+        self._phase(deleted, "delete")
         for item in items:
             if item.grow_image:
                 item.before_image_bytes, item.image_bytes = self.ceph().grow(item.source, item.goal, item.exact)
@@ -440,7 +449,7 @@ class BdevManager:
             time.sleep(POLL)
 
     def _nudge(self, name: str, item: WantedBdev) -> None:
-        """Send bdev_rbd_resize, if and only if the image read now has exactly the wanted size and the bdev read now is smaller."""
+        """Tell the target (:func:`resize_call`), if and only if the image read now has exactly the wanted size and the bdev read now is smaller."""
         if item.observed is not None:
             return  # what another client read is not read now
         image = self.ceph().size(item.source)
@@ -451,7 +460,8 @@ class BdevManager:
         if image != item.goal or item.goal % MIB:
             raise self._needs_exact(item, image)
         try:
-            outcome = self.target.change([("bdev_rbd_resize", {"name": name, "new_size": item.goal // MIB}, name)], "bdev")[0]
+            method, params = resize_call(self.target, self.resize_unit, name, item.goal)
+            outcome = self.target.change([(method, params, name)], "bdev")[0]
         except TimedOut:
             return  # it may still happen: the polling looks, nothing is repeated
         if isinstance(outcome, HopError):

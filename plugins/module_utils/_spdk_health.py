@@ -151,3 +151,11 @@ def subsystem_problems(
                 text = f"has the same uuid as {uuids[namespace['uuid']]}"
                 found.append(problem(label, "namespace", text, "remove one when no host uses it; hosts take both for one volume", CRITICAL))
     return found
+
+
+def keyring_problems(keys: t.Sequence[dict[str, t.Any]]) -> list[dict[str, str]]:
+    """Keys that were removed and live on in their users, who could not be given them again."""
+    text = "the key was removed from the keyring while hosts or controllers go on with it"
+    remedy = "add it again (nvmeof.spdk.spdk_keyring), or give its users another key"
+    there = {key["name"] for key in keys if not key["removed"]}
+    return [problem(key["name"], "path", text, remedy) for key in keys if key["removed"] and key["name"] not in there]

@@ -21,6 +21,7 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import (
     CephOptions,
     open_ceph,
 )
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_keyring import looks_like_key
 
 #: Options of the documentation fragment ``_spdk``.
 SPDK_OPTIONS: dict[str, t.Any] = {
@@ -88,6 +89,25 @@ def fail(module: AnsibleModule, error: HopError, **results: t.Any) -> t.NoReturn
     """End the module with one sentence and the parts of the error."""
     module.fail_json(msg=str(error), error=error.as_dict(), **results)
     raise AssertionError  # fail_json does not return
+
+
+def hide_keys(module: AnsibleModule, value: t.Any) -> None:
+    """Keep keys that were given in place of names out of everything the module prints; they are refused later."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            hide_keys(module, item)
+    elif looks_like_key(value):
+        module.no_log_values.add(value)
+
+
+def warn(module: AnsibleModule, texts: t.Sequence[str], most: int = 20) -> None:
+    """Warnings, at most ``most`` of them: a thousand objects may say the same."""
+    for text in texts[:most]:
+        module.warn(text)
+    if len(texts) > most:
+        module.warn(f"and {len(texts) - most} more of the kind")
 
 
 def one_or_many(module: AnsibleModule, plural: str, names: t.Sequence[str]) -> list[dict[str, t.Any]]:

@@ -13,35 +13,23 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import (
-    DISCOVERY_NQN,
-    listener_facts,
-    listener_key,
-    normal_nguid,
-    normal_uuid,
-)
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_release import ReleaseTable
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystem_facts import DISCOVERY_NQN
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystem_hosts import check_nqn, wanted_hosts
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystem_listeners import wanted_listeners
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystem_namespaces import wanted_namespaces
 
 #: Attributes that SPDK only takes at creation.
 NOT_CHANGEABLE = ("serial_number", "model_number", "max_namespaces", "ana_reporting", "min_cntlid", "max_cntlid")
 #: SPDK's own default is 32 (0 before 21.01, which then cannot grow while hosts are connected).
 DEFAULT_MAX_NAMESPACES = 256
-MAX_NQN_BYTES = 223
+#: Highest controller id, and SPDK's default.
+MAX_CNTLID = 65519
 
 
 def derived_serial(nqn: str) -> str:
     """A serial number of 20 characters that follows from the NQN: the same on every target that exports the subsystem."""
     return "SPDK" + hashlib.sha256(nqn.encode("utf-8")).hexdigest()[:16].upper()
-
-
-def check_nqn(nqn: str, what: str = "nqn") -> None:
-    """Raise :class:`HopError` for a name that no SPDK release takes (lib/nvmf/subsystem.c)."""
-    if not re.match(r"nqn\.[0-9]{4}-[0-9]{2}\..+", nqn or "") or len(nqn.encode("utf-8")) > MAX_NQN_BYTES:
-        raise HopError(
-            f"{what} {nqn!r} is not an NQN",
-            obj=nqn or what,
-            hop="namespace",
-            remedy=f"write nqn.yyyy-mm.reversed.domain:name, at most {MAX_NQN_BYTES} bytes",
-        )
 
 
 @dataclass
@@ -58,7 +46,7 @@ class SubsystemWish:
     min_cntlid: int | None = None
     max_cntlid: int | None = None
     allow_any_host: bool | None = None
-    hosts: list[str] | None = None
+    hosts: list[dict[str, t.Any]] | None = None
     listeners: list[dict[str, t.Any]] | None = None
     namespaces: list[dict[str, t.Any]] | None = None
     purge: bool = False
@@ -79,32 +67,24 @@ class SubsystemWish:
             params["ana_reporting"] = True  # off is every release's default, and before 20.10 the only state
         return params
 
-    def predicted(self) -> dict[str, t.Any]:
+    def predicted(self, table: ReleaseTable) -> dict[str, t.Any]:
         """The subsystem right after its creation, in the shape of ``subsystem_facts``."""
         params = self.create_params()
+        shows_ids = table.has("nvmf_create_subsystem", "min_cntlid")
         return {
             "nqn": self.nqn,
             "serial_number": params["serial_number"],
             "model_number": self.model_number or "SPDK bdev Controller",
             "max_namespaces": params["max_namespaces"],
             "ana_reporting": bool(self.ana_reporting),
-            "min_cntlid": self.min_cntlid,
-            "max_cntlid": self.max_cntlid,
+            "min_cntlid": (self.min_cntlid or 1) if shows_ids else None,
+            "max_cntlid": (self.max_cntlid or MAX_CNTLID) if shows_ids else None,
             "allow_any_host": params["allow_any_host"],
             "hosts": [],
+            "host_keys": [],
             "listeners": [],
             "namespaces": [],
             "controllers": [],
-        }
-
-    @staticmethod
-    def identity(entry: t.Mapping[str, t.Any], bdev: t.Mapping[str, t.Any] | None) -> dict[str, t.Any]:
-        """Bdev, uuid and nguid a namespace is to have: the bdev's uuid, and that without dashes, unless given."""
-        uuid = entry["uuid"] or (bdev["uuid"] if bdev else None)
-        return {
-            "bdev": bdev["name"] if bdev else entry["bdev"],
-            "uuid": uuid,
-            "nguid": entry["nguid"] or (uuid.replace("-", "") if uuid else None),
         }
 
 
@@ -125,11 +105,8 @@ def wanted_subsystem(entry: t.Mapping[str, t.Any]) -> SubsystemWish:
     if entry.get("max_namespaces") is not None and not 1 <= entry["max_namespaces"] <= 65536:
         raise bad(f"max_namespaces {entry['max_namespaces']} is not between 1 and 65536", "correct it")
     low, high = entry.get("min_cntlid"), entry.get("max_cntlid")
-    if any(value is not None and not 1 <= value <= 65519 for value in (low, high)) or (low or 1) > (high or 65519):
-        raise bad(f"the controller ids {low or 1} to {high or 65519} are no range within 1 to 65519", "correct min_cntlid and max_cntlid")
-    hosts = entry.get("hosts")
-    for host in hosts or []:
-        check_nqn(host, "host")
+    if any(value is not None and not 1 <= value <= MAX_CNTLID for value in (low, high)) or (low or 1) > (high or MAX_CNTLID):
+        raise bad(f"the controller ids {low or 1} to {high or MAX_CNTLID} are no range within 1 to {MAX_CNTLID}", "correct min_cntlid and max_cntlid")
     return SubsystemWish(
         nqn=nqn,
         state=entry.get("state") or "present",
@@ -141,53 +118,12 @@ def wanted_subsystem(entry: t.Mapping[str, t.Any]) -> SubsystemWish:
         min_cntlid=low,
         max_cntlid=high,
         allow_any_host=entry.get("allow_any_host"),
-        hosts=None if hosts is None else list(dict.fromkeys(hosts)),
-        listeners=_listeners(entry.get("listeners"), bad),
-        namespaces=_namespaces(entry.get("namespaces"), bad),
+        hosts=wanted_hosts(entry.get("hosts"), bad),
+        listeners=wanted_listeners(entry.get("listeners"), bad),
+        namespaces=wanted_namespaces(entry.get("namespaces"), bad),
         purge=bool(entry.get("purge")),
         force=bool(entry.get("force")),
     )
-
-
-def _listeners(entries: t.Sequence[t.Mapping[str, t.Any]] | None, bad: t.Callable[..., HopError]) -> list[dict[str, t.Any]] | None:
-    if entries is None:
-        return None
-    listeners: dict[t.Any, dict[str, t.Any]] = {}
-    for entry in entries:
-        listener = {**listener_facts(entry), "ana_state": entry.get("ana_state")}
-        port = listener["trsvcid"]
-        if not port.isdigit() or not 1 <= int(port) <= 65535:
-            raise bad(f"trsvcid {port!r} is not a port", "use a number from 1 to 65535, such as 4420", "path")
-        if not listener["traddr"]:
-            raise bad("a listener has no traddr", "give the IP address to listen on", "path")
-        if listener_key(listener) in listeners:
-            raise bad(f"the listener {listener['traddr']}:{port} is named twice", "name each once", "path")
-        listeners[listener_key(listener)] = listener
-    return list(listeners.values())
-
-
-def _namespaces(entries: t.Sequence[t.Mapping[str, t.Any]] | None, bad: t.Callable[..., HopError]) -> list[dict[str, t.Any]] | None:
-    if entries is None:
-        return None
-    namespaces: list[dict[str, t.Any]] = []
-    for entry in entries:
-        try:
-            uuid = normal_uuid(entry.get("uuid"))
-        except ValueError:
-            raise bad(f"uuid {entry['uuid']!r} of namespace {entry['bdev']} is not a UUID", "correct it") from None
-        nguid = normal_nguid(entry.get("nguid"))
-        if nguid is not None and not re.match(r"[0-9a-f]{32}$", nguid):
-            raise bad(f"nguid {entry['nguid']!r} of namespace {entry['bdev']} is not 32 hex digits", "correct it")
-        nsid = entry.get("nsid")
-        if nsid is not None and nsid < 1:
-            raise bad(f"nsid {nsid} is not a namespace id", "use 1 or more, or leave it out")
-        wish = {"bdev": entry["bdev"], "nsid": nsid, "uuid": uuid, "nguid": nguid, "anagrpid": entry.get("anagrpid")}
-        for other in namespaces:
-            for key in ("bdev", "nsid", "uuid", "nguid"):
-                if wish[key] is not None and wish[key] == other[key]:
-                    raise bad(f"two namespaces have the same {key} {wish[key]}", "name each once")
-        namespaces.append(wish)
-    return namespaces
 
 
 def wanted_subsystems(entries: t.Sequence[t.Mapping[str, t.Any]]) -> list[SubsystemWish]:

@@ -11,9 +11,7 @@ Reading never pauses a subsystem: ``bdev_get_bdevs`` and ``nvmf_get_subsystems``
 
 from __future__ import annotations
 
-import ipaddress
 import typing as t
-import uuid as uuid_module
 
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._jsonrpc import (
@@ -24,10 +22,18 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._jsonrpc import (
     RpcTimeoutError,
 )
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_release import OLDEST, ReleaseTable
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystem_facts import (
+    DISCOVERY_NQN,
+    SavedConfig,
+    ana_facts,
+    listener_facts,
+    listener_key,
+    normal_uuid,
+    subsystem_facts,
+)
 
 #: SPDK's product_name of an RBD bdev, in every release.
 RBD_PRODUCT = "Ceph Rbd Disk"
-DISCOVERY_NQN = "nqn.2014-08.org.nvmexpress.discovery"
 #: What bdev_rbd_get_clusters_info answers when nothing is registered (26.05: -2 "No such file or directory").
 ENOENT = -2
 #: What bdev_get_bdevs answers for an absent name.
@@ -38,29 +44,6 @@ Call = t.Tuple[str, t.Dict[str, t.Any]]
 
 class TimedOut(HopError):
     """A call had no answer in time; it may still be carried out, so the state must be read again."""
-
-
-def normal_uuid(value: t.Any) -> str | None:
-    """A UUID in lower case with dashes, or None for none; raises ValueError for something else."""
-    if value in (None, ""):
-        return None
-    return str(uuid_module.UUID(str(value)))
-
-
-def normal_nguid(value: t.Any) -> str | None:
-    """An NGUID as 32 lower-case hex digits, or None; SPDK shows it in upper case."""
-    if value in (None, ""):
-        return None
-    return str(value).replace("-", "").lower()
-
-
-def normal_address(value: t.Any) -> str:
-    """An IP in its one canonical spelling (SPDK compares texts: ``::1`` and ``0:0:0:0:0:0:0:1`` differ); other text as it is."""
-    text = str(value or "")
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        return text
 
 
 def bdev_facts(raw: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -96,51 +79,6 @@ def _uuid_of(raw: t.Mapping[str, t.Any]) -> str | None:
     return None
 
 
-def listener_facts(raw: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """A listen address with normalised parts; releases before 24.05 show ``transport`` beside or instead of ``trtype``."""
-    trtype = str(raw.get("trtype") or raw.get("transport") or "").upper()
-    traddr = normal_address(raw.get("traddr"))
-    adrfam = raw.get("adrfam") or ("IPv6" if ":" in traddr else "IPv4")
-    return {
-        "trtype": trtype,
-        "adrfam": {"ipv4": "IPv4", "ipv6": "IPv6"}.get(str(adrfam).lower(), str(adrfam)),
-        "traddr": traddr,
-        "trsvcid": str(raw.get("trsvcid") or ""),
-        "ana_state": None,
-    }
-
-
-def listener_key(listener: t.Mapping[str, t.Any]) -> tuple[str, str, str, str]:
-    return (listener["trtype"], listener["adrfam"], listener["traddr"], listener["trsvcid"])
-
-
-def subsystem_facts(raw: t.Mapping[str, t.Any], config: t.Mapping[str, t.Any] | None) -> dict[str, t.Any]:
-    """One entry of ``nvmf_get_subsystems``, with what only the saved configuration shows (``ana_reporting``) from ``config``."""
-    return {
-        "nqn": raw["nqn"],
-        "serial_number": raw.get("serial_number"),
-        "model_number": raw.get("model_number"),
-        "max_namespaces": raw.get("max_namespaces"),
-        "ana_reporting": None if config is None else bool(config.get("ana_reporting", False)),
-        "min_cntlid": raw.get("min_cntlid"),
-        "max_cntlid": raw.get("max_cntlid"),
-        "allow_any_host": bool(raw.get("allow_any_host")),
-        "hosts": [host["nqn"] for host in raw.get("hosts") or []],
-        "listeners": [listener_facts(address) for address in raw.get("listen_addresses") or []],
-        "namespaces": [
-            {
-                "nsid": namespace["nsid"],
-                "bdev": namespace.get("bdev_name") or namespace.get("name"),
-                "uuid": normal_uuid(namespace.get("uuid")),
-                "nguid": normal_nguid(namespace.get("nguid")),
-                "anagrpid": namespace.get("anagrpid"),
-            }
-            for namespace in raw.get("namespaces") or []
-        ],
-        "controllers": [],
-    }
-
-
 class Target:
     """A connection to one target, its release table, and the record of what was sent (``sent``: ``method``, ``params``)."""
 
@@ -149,6 +87,8 @@ class Target:
         self.table = table
         self.version = version
         self.sent: list[dict[str, t.Any]] = []
+        #: What :meth:`subsystems` read last.
+        self.saved = SavedConfig()
 
     @classmethod
     def open(cls, socket: str, timeout: float = 60.0, wait_for_socket: bool = False) -> Target:
@@ -162,11 +102,14 @@ class Target:
                     raise
                 methods = client.call("get_rpc_methods")  # its name up to 19.04
             version = next((name for name in ("spdk_get_version", "get_spdk_version") if name in methods), None)
-            text, release = "SPDK v19.01 or older", OLDEST
+            text, release, pre = "SPDK v19.01 or older", OLDEST, False
             if version is not None:
                 answer = client.call(version)
                 text = str(answer.get("version"))
-                release = (int(answer["fields"]["major"]), int(answer["fields"]["minor"]))
+                fields = answer["fields"]
+                release = (int(fields["major"]), int(fields["minor"]))
+                # "-pre" on the way to a release, "-rc1" before it
+                pre = str(fields.get("suffix") or "").startswith(("-pre", "-rc"))
         except JsonRpcError as error:
             client.close()
             raise hop_error(error, socket, "bdev") from error
@@ -180,7 +123,7 @@ class Target:
                 cause=repr(error),
                 remedy="name the socket of the SPDK target",
             ) from error
-        table = ReleaseTable(release, methods, socket)
+        table = ReleaseTable(release, methods, socket, pre)
         client.max_request = table.max_request
         return cls(client, table, text)
 
@@ -312,17 +255,14 @@ class Target:
         """All subsystems without the discovery subsystem, in two calls (:func:`subsystem_facts`)."""
         try:
             raw = self.read("nvmf_get_subsystems", hop="namespace")
-            config = {
-                entry["params"].get("nqn"): entry["params"]
-                for entry in self.read("framework_get_config", {"name": "nvmf"}, hop="namespace") or []
-                if isinstance(entry, dict) and entry.get("method") in ("nvmf_create_subsystem", "nvmf_subsystem_create")
-            }
+            saved = SavedConfig(self.read("framework_get_config", {"name": "nvmf"}, hop="namespace") or [])
         except RpcError as error:
             raise hop_error(error, self.client.path, "namespace") from error
-        return [subsystem_facts(entry, config.get(entry["nqn"])) for entry in raw if entry.get("subtype") != "Discovery" and entry["nqn"] != DISCOVERY_NQN]
+        self.saved = saved
+        return [subsystem_facts(entry, saved, self.table) for entry in raw if entry.get("subtype") != "Discovery" and entry["nqn"] != DISCOVERY_NQN]
 
     def add_ana_states(self, subsystems: t.Sequence[dict[str, t.Any]]) -> None:
-        """Fill ``ana_state`` of the listeners of ``subsystems``. Pauses each subsystem for a moment."""
+        """Fill ``ana_state`` and ``ana_states`` of the listeners of ``subsystems`` (:func:`ana_facts`). Pauses each subsystem for a moment."""
         if not self.table.has("nvmf_subsystem_get_listeners"):
             return
         outcomes = self.read_many([("nvmf_subsystem_get_listeners", {"nqn": entry["nqn"]}) for entry in subsystems], "path")
@@ -331,11 +271,10 @@ class Target:
                 continue
             states = {}
             for raw in outcome:
-                words = [group.get("ana_state") for group in raw.get("ana_states") or []] or [raw.get("ana_state")]
-                # one word if all groups agree, as they do unless somebody set a single group
-                states[listener_key(listener_facts(raw["address"]))] = words[0] if len(set(words)) == 1 else "mixed"
+                groups = {group["ana_group"]: group.get("ana_state") for group in raw.get("ana_states") or []}
+                states[listener_key(listener_facts(raw["address"]))] = ana_facts(groups or {0: raw.get("ana_state")})
             for listener in entry["listeners"]:
-                listener["ana_state"] = states.get(listener_key(listener))
+                listener.update(states.get(listener_key(listener), {}))
 
     def add_controllers(self, subsystems: t.Sequence[dict[str, t.Any]]) -> None:
         """Fill ``controllers`` (``cntlid``, ``hostnqn``) of ``subsystems``; None where the release cannot tell (before 20.10)."""
@@ -357,6 +296,7 @@ LOG_REMEDY = "the target's log holds the reason (SPDK answers nearly all failure
 REMEDIES = {
     "bdev_rbd_create": "check that the image exists, that the cluster name is registered and its user may use the pool; the target's log holds the reason",
     "bdev_rbd_register_cluster": "check the configuration file, the keyring and the user on the target host, and that the mons answer",
+    "resize_rbd_bdev": "read the image's and the bdev's size before anything else; the resize may have happened in part",
     "bdev_rbd_resize": "read the image's and the bdev's size before anything else; the resize may have happened in part",
     "nvmf_create_subsystem": "check the NQN's form (nqn.yyyy-mm.reversed.domain:name, at most 223 bytes) and nvmf_set_max_subsystems",
     "nvmf_subsystem_add_listener": "check that the transport exists and that address and port are this host's and free; the target's log holds the reason",

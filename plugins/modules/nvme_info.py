@@ -87,7 +87,10 @@ host:
           keep_alive_tmo: 5
           queue_count: 3
     namespaces:
-      description: All namespaces. The size is that of the device; each path has its own.
+      description:
+        - All namespaces. The size is that of the device; each path has its own.
+        - RV(ignore:layers) are the partitions, device-mapper and md devices on top, the lower ones first; their C(kind) is V(partition), V(dm-crypt),
+          V(lvm), V(multipath), V(dm), V(md) or V(other).
       type: list
       elements: dict
       sample:
@@ -100,8 +103,14 @@ host:
           size_bytes: 67108864
           block_size: 4096
           read_only: false
-          holders: []
+          holders: [dm-0]
           mounts: []
+          layers:
+            - name: luks-vm4
+              device: /dev/dm-0
+              kind: dm-crypt
+              size_bytes: 50331648
+              "on": [/dev/nvme0n1]
           paths:
             - name: nvme0c0n1
               controller: nvme0

@@ -139,6 +139,7 @@ namespaces:
       block_size: 4096
       read_only: false
       holders: []
+      layers: []
       mounts: []
       paths:
         - name: nvme0c0n1

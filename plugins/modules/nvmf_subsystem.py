@@ -14,10 +14,12 @@ description:
   - Creates subsystems of a running SPDK target and lets their hosts, listeners and namespaces be as declared.
   - Nothing is taken from connected hosts without O(force), and a namespace never becomes another volume without it.
   - What SPDK cannot change in a subsystem (serial number, model number, namespace limit, ANA reporting, controller ids) is an error if it differs.
+  - What a release does not show is neither taken for equal nor for different; the module warns where such a thing was asked for.
 author:
   - nvmeof.spdk contributors (@nvmeof-spdk)
 extends_documentation_fragment:
   - nvmeof.spdk._spdk
+  - nvmeof.spdk._nvmf
 attributes:
   check_mode:
     support: full
@@ -35,195 +37,10 @@ attributes:
 notes:
   - The discovery subsystem is never touched.
   - SPDK forgets subsystems when it ends; its start-up configuration must name them.
-options:
-  nqn:
-    description: NQN of the subsystem.
-    type: str
-  serial_number:
-    description:
-      - Serial number, 1 to 20 printable ASCII characters.
-      - Default for a new subsystem is one that is derived from the NQN, and so the same on every target.
-    type: str
-  model_number:
-    description: Model number, 1 to 40 printable ASCII characters. Default for a new subsystem is SPDK's own.
-    type: str
-  max_namespaces:
-    description: Largest namespace id. Default for a new subsystem is 256.
-    type: int
-  ana_reporting:
-    description: Whether the subsystem reports ANA states, as multipath over several targets needs.
-    type: bool
-  min_cntlid:
-    description: Lowest controller id; targets that share a subsystem need ranges that do not overlap.
-    type: int
-  max_cntlid:
-    description: Highest controller id.
-    type: int
-  allow_any_host:
-    description: Whether every host may connect. A new subsystem lets in only O(hosts) unless this is set.
-    type: bool
-  hosts:
-    description: NQNs of the hosts that may connect. Left alone if not given.
-    type: list
-    elements: str
-  listeners:
-    description: Addresses to listen on. Left alone if not given.
-    type: list
-    elements: dict
-    suboptions:
-      trtype:
-        description: Type of the transport.
-        type: str
-        choices: [TCP, RDMA, tcp, rdma]
-        default: TCP
-      adrfam:
-        description: Family of the address; follows from the address if not given.
-        type: str
-        choices: [IPv4, IPv6, ipv4, ipv6]
-      traddr:
-        description: IP address to listen on.
-        type: str
-        required: true
-      trsvcid:
-        description: Port.
-        type: str
-        default: "4420"
-      ana_state:
-        description: ANA state of the listener for all groups. Left alone if not given.
-        type: str
-        choices: [optimized, non_optimized, inaccessible]
-  namespaces:
-    description: Namespaces. Left alone if not given.
-    type: list
-    elements: dict
-    suboptions:
-      bdev:
-        description: Name of the bdev.
-        type: str
-        required: true
-      nsid:
-        description: Namespace id. Default is that of the bdev where it is a namespace already, else the lowest free one.
-        type: int
-      uuid:
-        description: UUID of the namespace, by which hosts know the volume. Default is the bdev's.
-        type: str
-      nguid:
-        description: NGUID of the namespace. Default is the UUID without dashes.
-        type: str
-      anagrpid:
-        description: ANA group of the namespace.
-        type: int
-  state:
-    description:
-      - V(present) creates the subsystem and adds what is missing.
-      - V(absent) deletes it; its bdevs stay.
-    type: str
-    choices: [present, absent]
-    default: present
-  purge:
-    description: Whether hosts, listeners and namespaces that are not in a given list are removed.
-    type: bool
-    default: false
-  force:
-    description: Whether something is taken from connected hosts, or a namespace id is given to another volume.
-    type: bool
-    default: false
-  subsystems:
-    description: Many subsystems in one call over one connection, each with the options above.
-    type: list
-    elements: dict
-    suboptions:
-      nqn:
-        description: See O(nqn).
-        type: str
-        required: true
-      serial_number:
-        description: See O(serial_number).
-        type: str
-      model_number:
-        description: See O(model_number).
-        type: str
-      max_namespaces:
-        description: See O(max_namespaces).
-        type: int
-      ana_reporting:
-        description: See O(ana_reporting).
-        type: bool
-      min_cntlid:
-        description: See O(min_cntlid).
-        type: int
-      max_cntlid:
-        description: See O(max_cntlid).
-        type: int
-      allow_any_host:
-        description: See O(allow_any_host).
-        type: bool
-      hosts:
-        description: See O(hosts).
-        type: list
-        elements: str
-      listeners:
-        description: See O(listeners).
-        type: list
-        elements: dict
-        suboptions:
-          trtype:
-            description: See O(listeners[].trtype).
-            type: str
-            choices: [TCP, RDMA, tcp, rdma]
-            default: TCP
-          adrfam:
-            description: See O(listeners[].adrfam).
-            type: str
-            choices: [IPv4, IPv6, ipv4, ipv6]
-          traddr:
-            description: See O(listeners[].traddr).
-            type: str
-            required: true
-          trsvcid:
-            description: See O(listeners[].trsvcid).
-            type: str
-            default: "4420"
-          ana_state:
-            description: See O(listeners[].ana_state).
-            type: str
-            choices: [optimized, non_optimized, inaccessible]
-      namespaces:
-        description: See O(namespaces).
-        type: list
-        elements: dict
-        suboptions:
-          bdev:
-            description: See O(namespaces[].bdev).
-            type: str
-            required: true
-          nsid:
-            description: See O(namespaces[].nsid).
-            type: int
-          uuid:
-            description: See O(namespaces[].uuid).
-            type: str
-          nguid:
-            description: See O(namespaces[].nguid).
-            type: str
-          anagrpid:
-            description: See O(namespaces[].anagrpid).
-            type: int
-      state:
-        description: See O(state).
-        type: str
-        choices: [present, absent]
-        default: present
-      purge:
-        description: See O(purge).
-        type: bool
-        default: false
-      force:
-        description: See O(force).
-        type: bool
-        default: false
 seealso:
+  - module: nvmeof.spdk.nvmf_referral
   - module: nvmeof.spdk.nvmf_transport
+  - module: nvmeof.spdk.spdk_keyring
   - module: nvmeof.spdk.spdk_rbd_bdev
   - module: nvmeof.spdk.spdk_target_info
 """
@@ -250,6 +67,37 @@ EXAMPLES = r"""
     listeners:
       - traddr: 192.0.2.10
         ana_state: non_optimized
+
+- name: Let one host in by TLS and DH-HMAC-CHAP
+  nvmeof.spdk.nvmf_subsystem:
+    nqn: nqn.2026-01.org.example:vols
+    hosts:
+      - nqn: nqn.2014-08.org.nvmexpress:uuid:4ca08835-0e71-4c63-85af-4b201ffa646d
+        psk: host-a-psk
+        dhchap_key: host-a
+        dhchap_ctrlr_key: target-1
+    listeners:
+      - traddr: 192.0.2.10
+        trsvcid: "4421"
+        secure_channel: true
+
+- name: Show a volume to one host only, and prefer this target's path to it
+  nvmeof.spdk.nvmf_subsystem:
+    nqn: nqn.2026-01.org.example:vols
+    ana_reporting: true
+    listeners:
+      - traddr: 192.0.2.10
+        ana_state: non_optimized
+        ana_states:
+          - anagrpid: 3
+            ana_state: optimized
+    namespaces:
+      - bdev: vol-3
+        nsid: 3
+        anagrpid: 3
+        auto_visible: false
+        hosts:
+          - nqn.2014-08.org.nvmexpress:uuid:4ca08835-0e71-4c63-85af-4b201ffa646d
 
 - name: Delete a subsystem that no host uses
   nvmeof.spdk.nvmf_subsystem:
@@ -301,16 +149,42 @@ subsystems:
       type: list
       elements: str
       sample: ["nqn.2014-08.org.nvmexpress:uuid:4ca08835-0e71-4c63-85af-4b201ffa646d"]
+    host_keys:
+      description: The same hosts with the names of their keys; V(null) where a host has none, or the release does not show it.
+      type: list
+      elements: dict
+      sample:
+        - nqn: nqn.2014-08.org.nvmexpress:uuid:4ca08835-0e71-4c63-85af-4b201ffa646d
+          psk: host-a-psk
+          dhchap_key: host-a
+          dhchap_ctrlr_key: null
     listeners:
-      description: Addresses it listens on.
+      description: Addresses it listens on. C(ana_states) has every group, and only where they differ.
       type: list
       elements: dict
-      sample: [{"trtype": "TCP", "adrfam": "IPv4", "traddr": "192.0.2.10", "trsvcid": "4420", "ana_state": "optimized"}]
+      sample:
+        - trtype: TCP
+          adrfam: IPv4
+          traddr: 192.0.2.10
+          trsvcid: "4420"
+          ana_state: optimized
+          ana_states: []
+          secure_channel: false
+          sock_impl: null
     namespaces:
-      description: Its namespaces.
+      description: Its namespaces. V(null) is what the release does not show; hosts are those that see it where it is not visible to all.
       type: list
       elements: dict
-      sample: [{"nsid": 1, "bdev": "vol-1", "uuid": "0a1b2c3d-0000-4000-8000-000000000003", "nguid": "0a1b2c3d000040008000000000000003", "anagrpid": 1}]
+      sample:
+        - nsid: 1
+          bdev: vol-1
+          uuid: 0a1b2c3d-0000-4000-8000-000000000003
+          nguid: 0a1b2c3d000040008000000000000003
+          eui64: null
+          anagrpid: 1
+          auto_visible: true
+          hosts: []
+          ptpl_file: null
     controllers:
       description: Connected controllers; filled by M(nvmeof.spdk.spdk_target_info) only.
       type: list
@@ -399,7 +273,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import SPDK_OPTIONS, check_timeout, fail, one_or_many
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import SPDK_OPTIONS, check_timeout, fail, hide_keys, one_or_many, warn
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystem_wish import wanted_subsystems
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystems import SubsystemManager
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import Target
@@ -407,19 +281,28 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import Ta
 
 def subsystem_options(required: dict[str, t.Any]) -> dict[str, t.Any]:
     """The options of one subsystem, at the top and in the list alike."""
+    states = ["optimized", "non_optimized", "inaccessible"]
+    group = {"anagrpid": {"type": "int", "required": True}, "ana_state": {"type": "str", "choices": states, "required": True}}
     listeners = {
         "trtype": {"type": "str", "choices": ["TCP", "RDMA", "tcp", "rdma"], "default": "TCP"},
         "adrfam": {"type": "str", "choices": ["IPv4", "IPv6", "ipv4", "ipv6"]},
         "traddr": {"type": "str", "required": True},
         "trsvcid": {"type": "str", "default": "4420"},
-        "ana_state": {"type": "str", "choices": ["optimized", "non_optimized", "inaccessible"]},
+        "secure_channel": {"type": "bool"},
+        "sock_impl": {"type": "str"},
+        "ana_state": {"type": "str", "choices": states},
+        "ana_states": {"type": "list", "elements": "dict", "options": group},
     }
     namespaces = {
         "bdev": {"type": "str", "required": True},
         "nsid": {"type": "int"},
         "uuid": {"type": "str"},
         "nguid": {"type": "str"},
+        "eui64": {"type": "str"},
         "anagrpid": {"type": "int"},
+        "auto_visible": {"type": "bool"},
+        "hosts": {"type": "list", "elements": "str"},
+        "ptpl_file": {"type": "path"},
     }
     return {
         "nqn": {"type": "str", **required},
@@ -430,7 +313,7 @@ def subsystem_options(required: dict[str, t.Any]) -> dict[str, t.Any]:
         "min_cntlid": {"type": "int"},
         "max_cntlid": {"type": "int"},
         "allow_any_host": {"type": "bool"},
-        "hosts": {"type": "list", "elements": "str"},
+        "hosts": {"type": "list", "elements": "raw"},
         "listeners": {"type": "list", "elements": "dict", "options": listeners},
         "namespaces": {"type": "list", "elements": "dict", "options": namespaces},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -451,6 +334,7 @@ def main() -> None:
         required_one_of=[("subsystems", "nqn")],
         supports_check_mode=True,
     )
+    hide_keys(module, module.params)
     check_timeout(module, "timeout")
     target, manager = None, None
     try:
@@ -470,6 +354,7 @@ def main() -> None:
     finally:
         if target is not None:
             target.close()
+    warn(module, manager.unproven)
     planned = [{"method": call.method, "params": call.params} for call in manager.ordered()]
     module.exit_json(
         changed=manager.changes.changed,

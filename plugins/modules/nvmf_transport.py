@@ -39,7 +39,9 @@ options:
   options:
     description:
       - Options of C(nvmf_create_transport), such as C(max_io_size) or C(c2h_success).
-      - The names are checked here, because SPDK ignores a mistyped one silently; an option that the running release lacks is an error.
+      - The names are checked here, because SPDK ignores a mistyped one silently; an option that the running release lacks, or that only
+        another type of transport has, is an error.
+      - An option that the target does not show cannot be compared; the module warns of it.
     type: dict
     default: {}
   transports:
@@ -72,6 +74,9 @@ EXAMPLES = r"""
         options:
           max_io_size: 262144
       - trtype: RDMA
+        options:
+          num_cqe: 4096
+          no_srq: false
 """
 
 RETURN = r"""
@@ -169,9 +174,9 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import SPDK_OPTIONS, check_timeout, fail, one_or_many
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystems import TransportManager
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import SPDK_OPTIONS, check_timeout, fail, one_or_many, warn
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import Target
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_transports import TransportManager
 
 
 def normalised(entries: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
@@ -222,6 +227,7 @@ def main() -> None:
     finally:
         if target is not None:
             target.close()
+    warn(module, manager.unproven)
     planned = [{"method": method, "params": params} for method, params, unused in manager.calls]
     module.exit_json(
         changed=manager.changes.changed,

@@ -169,6 +169,14 @@ options:
       core_mask:
         description: CPU cores of the connection's threads. Needs SPDK 23.05.
         type: str
+  resize_unit:
+    description:
+      - What the size of C(resize_rbd_bdev) means, on targets that have this method of a patch which no SPDK release took. Nothing can tell, and a wrong
+        answer destroys data, so such a target grows nothing unless this is given.
+      - The patch that was sent to SPDK takes V(bytes). Look into the source that the target was built from.
+      - Means nothing for targets that have C(bdev_rbd_resize) (20.04 and later).
+    type: str
+    choices: [bytes, mib]
   wait_timeout:
     description: Seconds a bdev may take to show its new size.
     type: int
@@ -404,6 +412,7 @@ def main() -> None:
             "bdevs": {"type": "list", "elements": "dict", "options": bdev_options()},
             "clusters": {"type": "list", "elements": "dict", "options": clusters, "default": []},
             "wait_timeout": {"type": "int", "default": 60},
+            "resize_unit": {"type": "str", "choices": ["bytes", "mib"]},
         },
         mutually_exclusive=[("bdevs", name) for name in ("name", "pool", "image", "rados_namespace", "cluster", "uuid", "read_only", "size")],
         supports_check_mode=True,
@@ -418,7 +427,7 @@ def main() -> None:
     try:
         items = wanted_bdevs(wishes)
         target = Target.open(module.params["socket"], module.params["timeout"])
-        manager = BdevManager(target, ceph, module.params["wait_timeout"])
+        manager = BdevManager(target, ceph, module.params["wait_timeout"], resize_unit=module.params["resize_unit"])
         manager.plan(items, module.params["clusters"])
         if not module.check_mode:
             manager.apply(items)

@@ -11,7 +11,8 @@ module: spdk_target_info
 short_description: Show what an SPDK target exports, and what is wrong with it
 version_added: 0.1.0
 description:
-  - Reads bdevs, Ceph clusters, transports, subsystems and connected controllers of a running SPDK target, and the true sizes of its RBD images.
+  - Reads bdevs, Ceph clusters, keys by name, referrals, transports, subsystems and connected controllers of a running SPDK target,
+    and the true sizes of its RBD images.
   - Names what is wrong or risky in RV(target.problems).
 author:
   - nvmeof.spdk contributors (@nvmeof-spdk)
@@ -40,12 +41,15 @@ options:
     default: true
   connections:
     description:
-      - Whether ANA states and connected controllers are read. SPDK pauses each subsystem for a moment for that.
+      - Whether ANA states and connected controllers are read. SPDK pauses each subsystem for a moment for that, and takes a call for each.
+      - All else is read in a constant number of calls.
     type: bool
     default: true
 seealso:
   - module: nvmeof.spdk.spdk_rbd_bdev
+  - module: nvmeof.spdk.nvmf_referral
   - module: nvmeof.spdk.nvmf_subsystem
+  - module: nvmeof.spdk.spdk_keyring
   - module: nvmeof.spdk.rbd_image_info
 """
 
@@ -140,6 +144,42 @@ target:
           description: Whether a Ceph client of this host has the image open for writing; V(null) if unknown.
           type: bool
           sample: true
+    keys:
+      description: Keys of the target's keyring by name, never their content; none before SPDK 24.05.
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: Name of the key.
+          type: str
+          sample: host-a-psk
+        path:
+          description: Path of its file, or V(null).
+          type: str
+          sample: /etc/spdk/keys/host-a.psk
+        module:
+          description: SPDK's module that holds it.
+          type: str
+          sample: keyring_file
+        users:
+          description: How many hosts, controllers and bdevs refer to it.
+          type: int
+          sample: 1
+        removed:
+          description: Whether it was removed and lives on only in its users.
+          type: bool
+          sample: false
+    referrals:
+      description: Referrals of the discovery service; none before SPDK 24.01.
+      type: list
+      elements: dict
+      sample:
+        - trtype: TCP
+          adrfam: IPv4
+          traddr: 192.0.2.11
+          trsvcid: "8009"
+          subnqn: nqn.2014-08.org.nvmexpress.discovery
+          secure_channel: false
     transports:
       description: Transports with their options as the release shows them.
       type: list
@@ -187,21 +227,72 @@ target:
           type: list
           elements: str
           sample: ["nqn.2014-08.org.nvmexpress:uuid:4ca08835-0e71-4c63-85af-4b201ffa646d"]
+        host_keys:
+          description: The same hosts with the names of their keys; V(null) where a host has none, or the release does not show it.
+          type: list
+          elements: dict
+          sample:
+            - nqn: nqn.2014-08.org.nvmexpress:uuid:4ca08835-0e71-4c63-85af-4b201ffa646d
+              psk: host-a-psk
+              dhchap_key: host-a
+              dhchap_ctrlr_key: null
         listeners:
-          description: Addresses it listens on.
+          description: Addresses it listens on. C(ana_states) has every group, and only where they differ.
           type: list
           elements: dict
-          sample: [{"trtype": "TCP", "adrfam": "IPv4", "traddr": "192.0.2.10", "trsvcid": "4420", "ana_state": "optimized"}]
+          sample:
+            - trtype: TCP
+              adrfam: IPv4
+              traddr: 192.0.2.10
+              trsvcid: "4420"
+              ana_state: optimized
+              ana_states: []
+              secure_channel: false
+              sock_impl: null
         namespaces:
-          description: Its namespaces.
+          description: Its namespaces. V(null) is what the release does not show; hosts are those that see it where it is not visible to all.
           type: list
           elements: dict
-          sample: [{"nsid": 1, "bdev": "vol-1", "uuid": "0a1b2c3d-0000-4000-8000-000000000003", "nguid": "0a1b2c3d000040008000000000000003", "anagrpid": 1}]
+          sample:
+            - nsid: 1
+              bdev: vol-1
+              uuid: 0a1b2c3d-0000-4000-8000-000000000003
+              nguid: 0a1b2c3d000040008000000000000003
+              eui64: null
+              anagrpid: 1
+              auto_visible: true
+              hosts: []
+              ptpl_file: null
         controllers:
           description: Connected controllers; V(null) if the release cannot tell or O(connections=false).
           type: list
           elements: dict
           sample: [{"cntlid": 1, "hostnqn": "nqn.2014-08.org.nvmexpress:uuid:4ca08835-0e71-4c63-85af-4b201ffa646d"}]
+    hazards:
+      description: What is dangerous in this SPDK release by itself, whatever the target's state, and what the modules of this collection do about it.
+      type: list
+      elements: dict
+      contains:
+        hazard:
+          description: A word for it.
+          type: str
+          sample: delete_during_resize
+        text:
+          description: What the release does.
+          type: str
+          sample: SPDK 26.05 can crash when a bdev is deleted while the news of a new image size is under way
+        guard:
+          description: What the modules do about it.
+          type: str
+          sample: deletions come before growths, and wait until the bdev shows its image's size
+        remedy:
+          description: What to do.
+          type: str
+          sample: upgrade to 26.09 when it is released; do not resize an image whose bdev is being deleted
+        fixed_in:
+          description: The first release without it, or null.
+          type: str
+          sample: "26.09"
     problems:
       description: What is wrong or risky.
       type: list
@@ -244,7 +335,16 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_health import add_images, bdev_problems, blocklisted, problem, subsystem_problems
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_hazards import hazards
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_health import (
+    add_images,
+    bdev_problems,
+    blocklisted,
+    keyring_problems,
+    problem,
+    subsystem_problems,
+)
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_keyring import keys
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import (
     CEPH_OPTIONS,
     SPDK_OPTIONS,
@@ -253,6 +353,7 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import (
     fail,
     use_python_with_rbd,
 )
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_referrals import referrals
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import Target
 
 
@@ -260,6 +361,7 @@ def read_target(module: AnsibleModule, target: Target, ceph: CephDoor) -> dict[s
     """The module's ``target`` return value."""
     bdevs = target.bdevs()
     clusters = target.clusters()
+    keyring = keys(target)
     transports = target.transports()
     subsystems = target.subsystems()
     if module.params["connections"]:
@@ -284,9 +386,12 @@ def read_target(module: AnsibleModule, target: Target, ceph: CephDoor) -> dict[s
         "fsid": fsid,
         "clusters": [{key: cluster[key] for key in ("name", "user", "config_file")} for cluster in clusters],
         "bdevs": bdevs,
+        "keys": keyring,
+        "referrals": referrals(target),
         "transports": transports,
         "subsystems": subsystems,
-        "problems": problems + bdev_problems(bdevs, target.table, blocked) + subsystem_problems(subsystems, transports, bdevs),
+        "hazards": hazards(target.table),
+        "problems": problems + bdev_problems(bdevs, target.table, blocked) + subsystem_problems(subsystems, transports, bdevs) + keyring_problems(keyring),
     }
 
 

@@ -21,8 +21,8 @@ class GrowthError(Exception):
 
 
 def handles_of(volume: t.Mapping[str, t.Any]) -> set[str]:
-    """Everything an operator may call this volume: ``pool/image``, bdev, UUID, ``NQN#nsid``, device, ``domain:disk``; the last
-    three also with ``host:`` in front."""
+    """Everything an operator may call this volume: ``pool/image``, bdev, UUID, ``NQN#nsid``, the subsystem's ``SERIAL#nsid``, device,
+    ``domain:disk`` (shut off or running); bdev, device and disk also with ``host:`` in front."""
     names = {volume["volume"], *volume["uuids"]}
     if volume["uuid"]:
         names.add(volume["uuid"])
@@ -32,6 +32,10 @@ def handles_of(volume: t.Mapping[str, t.Any]) -> set[str]:
             names |= {reading["object"], f"{reading['host']}:{reading['object']}"}
     for reading in readings["namespace"]:
         names.add(reading["object"])
+        if reading.get("serial_number"):
+            names.add(f"{reading['serial_number']}#{reading['nsid']}")
+    for disk in volume.get("attached") or []:
+        names |= {disk["object"], f"{disk['host']}:{disk['object']}"}
     for hop in ("device", "disk"):
         for reading in readings[hop]:
             if not reading.get("silent"):

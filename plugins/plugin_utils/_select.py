@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 
@@ -14,26 +15,61 @@ class SelectError(Exception):
     """The expression or the network cannot be used; the text says why and what would be right."""
 
 
-def select(rows: t.Sequence[dict[str, t.Any]], expression: str) -> list[dict[str, t.Any]]:
-    """The rows that a JMESPath ``expression`` keeps, for example ``[?pool=='pool-1' && image_bytes < `107374182400`]``.
+def flat(row: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """A row of the truth table as an expression sees it.
 
-    Every row is searched with its hops as ``image_bytes`` ... ``guest_bytes`` beside its other keys. The expression must give a list
-    of rows.
+    Beside the row's own keys: every hop's bytes as ``image_bytes`` ... ``guest_bytes``, and the names ``targets``, ``hosts`` (those that show or use it)
+    and ``domains``.
+    """
+    readings = row.get("readings") or {}
+
+    def names(key: str, *hops: str) -> list[str]:
+        found = {reading[key] for hop in hops for reading in readings.get(hop) or [] if not reading.get("silent") and reading.get(key)}
+        return sorted(found)
+
+    attached = row.get("attached") or []
+    return {
+        **row,
+        **{f"{hop}_bytes": size for hop, size in (row.get("bytes") or {}).items()},
+        "targets": names("host", "bdev"),
+        "hosts": sorted({*names("host", "device", "disk"), *(disk["host"] for disk in attached)}),
+        "domains": sorted({*names("domain", "disk"), *(disk["object"].rpartition(":")[0] for disk in attached)}),
+    }
+
+
+def _fault_of(exc: Exception, expression: str) -> str:
+    """Where an expression is wrong, in one line; jmespath's own text draws a line with a caret under it."""
+    position = getattr(exc, "lex_position", None)
+    reason = str(getattr(exc, "message", None) or exc).splitlines()[0]
+    reason = re.sub(r"^Invalid jmespath expression: |,? for expression:?$|:$", "", re.sub(r",? for expression:?$", "", reason.strip()))
+    if position is None or not 0 <= position <= len(expression):
+        return reason
+    near = expression[position : position + 16]
+    hint = "; numbers stand in backticks, as `100`" if near[:1].isdigit() else ""
+    if not near:  # -e select=... ends at the first space, and nothing else says so
+        hint = '; if it was cut there, write it without spaces or as JSON: -e \'{"select": "..."}\''
+    return f"{reason}, at position {position} " + (f"(before {near!r})" if near else "(its end)") + hint
+
+
+def select(rows: t.Sequence[dict[str, t.Any]], expression: str) -> list[dict[str, t.Any]]:
+    """The rows that a JMESPath ``expression`` keeps, for example ``[?pool=='pool-1' && image_bytes < `107374182400`]``; maybe none.
+
+    An expression sees each row as :func:`flat` gives it and must give a list of rows. Raises :class:`SelectError` for anything else.
     """
     try:
         import jmespath
         import jmespath.exceptions
     except ImportError as exc:
         raise SelectError("selecting volumes needs the Python library jmespath on the controller: pip install jmespath") from exc
-    flat = [{**row, **{f"{hop}_bytes": size for hop, size in (row.get("bytes") or {}).items()}} for row in rows]
     try:
-        chosen = jmespath.search(expression, flat)
+        chosen = jmespath.search(expression, [{**flat(row), "_row": number} for number, row in enumerate(rows)])
     except jmespath.exceptions.JMESPathError as exc:
-        raise SelectError(f"the expression {expression!r} is not valid JMESPath: {exc}") from exc
-    if not isinstance(chosen, list) or any(not isinstance(row, dict) or "volume" not in row for row in chosen):
-        raise SelectError(f"the expression {expression!r} must keep whole volumes, as [?pool=='rbd'] does; it gave {type(chosen).__name__}")
-    names = [(row["volume"], row.get("uuid")) for row in chosen]
-    return [row for row in rows if (row["volume"], row.get("uuid")) in names]
+        raise SelectError(f"the expression {expression!r} is not valid JMESPath: {_fault_of(exc, expression)}") from exc
+    if not isinstance(chosen, list) or any(not isinstance(row, dict) or "_row" not in row for row in chosen):
+        got = f"a list of {type(chosen[0]).__name__}" if isinstance(chosen, list) and chosen else type(chosen).__name__
+        raise SelectError(f"the expression {expression!r} must keep whole volumes, as [?pool=='rbd'] does; it gave {got.replace('NoneType', 'nothing')}")
+    numbers = {row["_row"] for row in chosen}
+    return [row for number, row in enumerate(rows) if number in numbers]
 
 
 def address_in(addresses: t.Sequence[str], network: str) -> str:

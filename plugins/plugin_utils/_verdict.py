@@ -70,7 +70,16 @@ def lagging(volume: t.Mapping[str, t.Any], goal: int | None) -> list[tuple[str, 
     """The readings below ``goal`` bytes, in the order of the hops."""
     if goal is None:
         return []
-    return [(hop, reading) for hop in HOPS for reading in volume["readings"][hop] if reading["bytes"] is not None and reading["bytes"] < goal]
+    return [(hop, reading) for hop in HOPS for reading in volume["readings"][hop] if reading["bytes"] is not None and reading["bytes"] < goal_at(reading, goal)]
+
+
+def goal_at(reading: t.Mapping[str, t.Any], goal: int) -> int:
+    """The bytes that one reading should have: ``goal``, or behind a layer (LUKS, LVM, a partition) the bytes of what that layer gives.
+
+    A layer is smaller than its device by what it keeps for itself, or as small as somebody made it, so the image's size says nothing there.
+    """
+    below = reading.get("physical_bytes")
+    return min(goal, below) if reading.get("layers") and below is not None else goal
 
 
 def unproven(volume: t.Mapping[str, t.Any]) -> list[tuple[str, dict[str, t.Any]]]:
@@ -87,7 +96,9 @@ def judge(volume: t.Mapping[str, t.Any], wanted: int | None = None) -> dict[str,
     behind = lagging(volume, goal)
     gaps = unproven(volume)
     reasons = [f"{problem['hop']} {problem['object']}: {problem['problem']}. Next step: {problem['remedy']}" for problem in critical]
-    reasons += [f"{hop} {reading['host']}:{reading['object']} has {human(reading['bytes'])}, wanted {human(goal)}" for hop, reading in behind]
+    reasons += [
+        f"{hop} {reading['host']}:{reading['object']} has {human(reading['bytes'])}, wanted {human(goal_at(reading, goal or 0))}" for hop, reading in behind
+    ]
     reasons += [f"{hop} {reading['host']}:{reading['object']} is unproven: {reading['error'] or 'not read'}" for hop, reading in gaps]
     if critical:
         verdict = "critical: " + critical[0]["problem"]
@@ -116,7 +127,10 @@ def row_of(volume: t.Mapping[str, t.Any], wanted: int | None = None, verdict: st
         "bytes": {hop: hop_bytes(volume, hop) for hop in HOPS},
         "verdict": verdict or judged["verdict"],
         "reasons": judged["reasons"],
+        "orphan": bool(volume.get("orphan")),
         "readings": volume["readings"],
+        "layers": volume.get("layers") or [],
+        "attached": volume.get("attached") or [],
         "problems": volume["problems"],
     }
 
@@ -134,10 +148,29 @@ def _cell(volume: t.Mapping[str, t.Any], hop: str) -> str:
     return text
 
 
+def layer_bytes(volume: t.Mapping[str, t.Any]) -> int | None:
+    """The smallest layer (bytes) between device and disk; null when there is none or its size is unknown."""
+    sizes = [layer["bytes"] for layer in volume.get("layers") or []]
+    return None if not sizes or any(size is None for size in sizes) else min(sizes)
+
+
+def _layer_cell(volume: t.Mapping[str, t.Any]) -> str:
+    if not volume.get("layers"):
+        return "-"
+    size = layer_bytes(volume)
+    return "?" if size is None else str(size)
+
+
 def table_lines(volumes: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
-    """The truth table as lines of text: bytes per hop; ``(2/2)`` counts how many readings of a hop show that figure."""
-    head = ["volume", *HOPS, "verdict"]
-    rows = [[volume["volume"], *(_cell(volume, hop) for hop in HOPS), volume["verdict"]] for volume in volumes]
+    """The truth table as lines of text: bytes per hop; ``(2/2)`` counts how many readings of a hop show that figure.
+
+    Where any volume has layers on its device, a column ``layer`` shows the smallest of them.
+    """
+    columns: list[tuple[str, t.Callable[[t.Mapping[str, t.Any]], str]]] = [(hop, lambda volume, hop=hop: _cell(volume, hop)) for hop in HOPS]
+    if any(volume.get("layers") for volume in volumes):
+        columns.insert(HOPS.index("device") + 1, ("layer", _layer_cell))
+    head = ["volume", *(name for name, _cell_of in columns), "verdict"]
+    rows = [[volume["volume"], *(cell_of(volume) for _name, cell_of in columns), volume["verdict"]] for volume in volumes]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     lines = []
     for row in [head, *rows]:

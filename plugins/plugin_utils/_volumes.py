@@ -63,6 +63,19 @@ def measurements_of(
     return found
 
 
+def declared_of(hostvars: t.Mapping[str, t.Any], names: t.Iterable[str]) -> dict[str, dict[str, t.Any]]:
+    """What the inventory says a target exports (``images``) and an initiator is connected to (``nqns``); null where it says nothing."""
+    declared = {}
+    for name in names:
+        known = known_of(hostvars, name)
+        bdevs, connections = known.get("spdk_target_rbd_bdevs"), known.get("nvme_initiator_connections")
+        declared[name] = {
+            "images": None if bdevs is None else [label_of(bdev.get("pool"), bdev.get("rados_namespace"), bdev.get("image")) for bdev in bdevs],
+            "nqns": None if connections is None else [connection.get("nqn") for connection in connections],
+        }
+    return declared
+
+
 def silent_hosts(measurements: t.Mapping[str, dict[str, t.Any]]) -> list[str]:
     """Who did not answer what, and why: one text per host and measurement."""
     return [f"{name} ({kind}): {reason}" for name, measured in sorted(measurements.items()) for kind, reason in sorted(measured["errors"].items())]
@@ -99,6 +112,8 @@ def _new_volume(label: str) -> dict[str, t.Any]:
         "rados_namespace": None,
         "image": None,
         "readings": {hop: [] for hop in HOPS},
+        "layers": [],
+        "attached": [],
         "problems": [],
     }
 
@@ -143,6 +158,8 @@ def _add_targets(volumes: dict[tuple, dict], measurements: t.Mapping[str, dict])
                         "object": f"{subsystem['nqn']}#{namespace['nsid']}",
                         "nqn": subsystem["nqn"],
                         "nsid": namespace["nsid"],
+                        "serial_number": subsystem.get("serial_number"),
+                        "bdev": bdev["name"],
                         "uuid": uuid,
                         "bytes": bdev.get("size_bytes"),
                         "error": None,
@@ -199,6 +216,9 @@ def _add_host(name: str, host: dict, by_uuid: dict[str, dict], strangers: list[d
                     # a path that is down keeps its last size until it reconnects: that proves nothing
                     "bytes": path.get("size_bytes") if path.get("state") == "live" else None,
                     "error": None if path.get("state") == "live" else f"path is {path.get('state')}",
+                    "nqn": namespace.get("nqn"),
+                    "traddr": path.get("traddr"),
+                    "trsvcid": path.get("trsvcid"),
                 }
             )
         volume["readings"]["device"].append(
@@ -211,6 +231,11 @@ def _add_host(name: str, host: dict, by_uuid: dict[str, dict], strangers: list[d
                 "error": None,
             }
         )
+        for layer in namespace.get("layers") or []:
+            volume["layers"].append(
+                {"host": name, "object": layer["name"], "device": layer["device"], "kind": layer["kind"], "bytes": layer["size_bytes"], "on": layer["on"]}
+            )
+            volume["layers"][-1]["mounted"] = bool(namespace.get("mounts"))
         for holder in namespace.get("holders") or []:
             volume["problems"].append(
                 _problem(
@@ -232,6 +257,19 @@ def _add_disks(name: str, disks: t.Sequence[dict], by_uuid: dict[str, dict]) -> 
         for problem in disk.get("problems") or []:
             severity = problem.get("severity", "warning")
             volume["problems"].append(_problem("disk", f"{name}:{obj}", problem.get("problem", ""), problem.get("remedy", ""), severity))
+        # also of domains that are shut off: whoever asks for the users of an image means them too
+        layers = disk.get("layers") or []
+        volume["attached"].append(
+            {
+                "host": name,
+                "object": obj,
+                "state": disk.get("domain_state"),
+                "source": disk.get("source"),
+                "device": disk.get("device"),
+                "serial": disk.get("serial"),
+                "layers": layers,
+            }
+        )
         if not running:
             continue  # nothing holds the old size: the domain takes the device's size when it starts
         volume["readings"]["disk"].append(
@@ -242,6 +280,7 @@ def _add_disks(name: str, disks: t.Sequence[dict], by_uuid: dict[str, dict]) -> 
                 "target": disk.get("target"),
                 "bytes": disk.get("capacity_bytes"),
                 "physical_bytes": disk.get("physical_bytes"),
+                "layers": layers,
                 "held": disk.get("held"),
                 "error": None if disk.get("capacity_bytes") is not None else "libvirt did not tell the capacity",
             }
@@ -251,10 +290,25 @@ def _add_disks(name: str, disks: t.Sequence[dict], by_uuid: dict[str, dict]) -> 
                 "host": name,
                 "object": obj,
                 "device": disk.get("guest_device"),
+                "physical_bytes": disk.get("capacity_bytes"),
+                "layers": layers,
                 "bytes": disk.get("guest_bytes"),
                 "error": None if disk.get("guest_bytes") is not None else disk.get("guest_error") or "no guest agent answered",
             }
         )
+
+
+def _used_layers(volume: dict) -> list[dict]:
+    """The layers that the host itself uses. It also shows the partitions inside a guest's disk, and those are the guest's own."""
+    below = {(layer["host"], device) for layer in volume["layers"] for device in layer["on"]}
+    named = {(disk["host"], name) for disk in volume["attached"] for name in disk["layers"]}
+    found = []
+    for layer in volume["layers"]:
+        mounted = layer.pop("mounted")
+        used = mounted or (layer["host"], layer["device"]) in below or (layer["host"], layer["object"]) in named
+        if used or layer["kind"] != "partition":
+            found.append(layer)
+    return found
 
 
 def _best_image_reading(readings: list[dict]) -> list[dict]:
@@ -306,6 +360,7 @@ def build(
         if measured.get("disks") is not None:
             _add_disks(name, measured["disks"], by_uuid)
     for volume in volumes.values():
+        volume["layers"] = _used_layers(volume)
         _note_missing_devices(volume, measurements)
         _note_silent_hosts(volume, measurements, declared)
     return sorted(volumes.values(), key=lambda volume: volume["volume"]) + _orphans(strangers, measurements)

@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -66,8 +67,8 @@ def main() -> None:
     say("2. Connect the initiators")
     playbook("connect_initiators.yml")
     say("Guests on the namespaces; g1 writes checksummed sectors from now on")
-    run(LAB, "define-domain", "h1", "g1", "vol-1")
-    run(LAB, "define-domain", "h2", "g2", "vol-2")
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda guest: run(LAB, "define-domain", *guest), [("h1", "g1", "vol-1"), ("h2", "g2", "vol-2")]))
     wait_for("h1", "g1", r"GUEST ready", 60)
     run(LAB, "guest-send", "h1", "g1", "w")
     wait_for("h1", "g1", r"IO ok=\d+", 30)

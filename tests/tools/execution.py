@@ -26,6 +26,8 @@ POLL_SECONDS = 0.1
 #: What a daemon gets between SIGTERM and SIGKILL.
 GRACE_SECONDS = 10.0
 EVERYTHING = re.compile("")
+#: Children that are nobody's left-overs.
+spared: set[int] = set()
 
 
 class Interrupted(Exception):
@@ -122,7 +124,7 @@ def _children() -> dict[int, str]:
         try:
             # The name in parentheses may hold anything; the state and the parent follow its last bracket.
             state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
-            if int(parent) != os.getpid() or state == "Z":
+            if int(parent) != os.getpid() or state == "Z" or int(entry.name) in spared:
                 continue
             line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
         except (FileNotFoundError, ProcessLookupError):
@@ -132,10 +134,13 @@ def _children() -> dict[int, str]:
 
 
 def _reap() -> None:
-    """Collect adopted children that have ended."""
+    """Collect adopted children that have ended, but not those that somebody waits for."""
     with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+        while True:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None or ended.si_pid in spared:
+                return
+            os.waitpid(ended.si_pid, 0)
 
 
 def end_left_behind() -> list[str]:

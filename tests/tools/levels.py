@@ -27,12 +27,13 @@ SANITY_LINES = re.compile(r"^(Running sanity|ERROR|FATAL|WARNING: Skipping|See |
 
 @dataclass(frozen=True)
 class Level:
-    """``limit`` is in seconds and only there for a run that hangs; no test is judged by time."""
+    """``limit`` is in seconds and only there for a run that hangs; no test is judged by time. ``beside``: may run while other levels run machines."""
 
     name: str
     run: t.Callable[[float], Tally]
     limit: float
     usual: bool = True
+    beside: bool = False
 
 
 def _log(name: str) -> Path:
@@ -177,10 +178,11 @@ def lab(limit: float) -> Tally:
 
 MINUTES = 60.0
 LEVELS = [
-    Level("lint", lint, 20 * MINUTES),
-    Level("sanity", sanity, 60 * MINUTES),
-    Level("units", _pytest("units", "tests/unit"), 20 * MINUTES),
-    Level("simulator", _pytest("simulator", "tests/integration/simulator"), 30 * MINUTES),
+    Level("lint", lint, 20 * MINUTES, beside=True),
+    Level("sanity", sanity, 60 * MINUTES, beside=True),
+    Level("units", _pytest("units", "tests/unit"), 20 * MINUTES, beside=True),
+    Level("report", _pytest("report", "tests/integration/report"), 10 * MINUTES, beside=True),
+    Level("simulator", _pytest("simulator", "tests/integration/simulator"), 30 * MINUTES, beside=True),
     Level("ceph", _pytest("ceph", "tests/integration/ceph"), 60 * MINUTES),
     Level("libvirt", _pytest("libvirt", "tests/integration/libvirt"), 60 * MINUTES),
     Level("lab", lab, 240 * MINUTES),

@@ -149,6 +149,14 @@ def prepare(levels: t.Iterable[str]) -> None:
     if sys.version_info < (3, 9):
         raise NotReady(f"needs Python 3.9 or newer, {SYSTEM_PYTHON} is {sys.version.split()[0]}")
     LOGS.mkdir(parents=True, exist_ok=True)
+    levels = list(levels)
     install_packages(levels)
+    image = None
+    if "lab" in levels:
+        # the image of the lab's machines needs nothing of the virtual environment; what is wrong with it, "lab up" will say
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        image = subprocess.Popen([SYSTEM_PYTHON, "-B", str(ROOT / "tests/lab"), "image"], **quiet)
     make_venv(VENV, SYSTEM_PYTHON, ["-r", str(ROOT / "tests/requirements.txt")], system_packages=True)
+    if image:
+        image.wait()
     link_collection()

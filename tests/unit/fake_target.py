@@ -16,14 +16,9 @@ import threading
 import time
 import typing as t
 
+from fake_nvmf import FakeNvmf, Refused
+
 MIB = 1024**2
-
-
-class Refused(Exception):
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
 
 
 class Scripted:
@@ -83,7 +78,7 @@ def reply(connection: socket.socket, number: t.Any, result: t.Any) -> None:
     connection.sendall(json.dumps({"jsonrpc": "2.0", "id": number, "result": result}).encode() + b"\n")
 
 
-class FakeTarget:
+class FakeTarget(FakeNvmf):
     def __init__(self, path: str, release: tuple[int, int] = (26, 5), images: dict[tuple[str, str], int] | None = None) -> None:
         self.path = path
         self.release = release
@@ -102,7 +97,10 @@ class FakeTarget:
         self.hang_up: set[str] = set()
         self.slow: dict[str, float] = {}
         self.without: set[str] = set()
+        #: bytes of one unit of the patched resize_rbd_bdev; None: not patched
+        self.patched: int | None = None
         self.connections = 0
+        self.start_nvmf()
         self._lock = threading.Lock()
         self._server = Scripted(path, self._serve)
 
@@ -172,10 +170,13 @@ class FakeTarget:
             "bdev_rbd_register_cluster": (21, 7),
             "bdev_rbd_get_clusters_info": (21, 7),
             "nvmf_subsystem_set_ns_ana_group": (24, 9),
+            **self.SINCE,
         }
         for name, release in since.items():
             if self.release >= release:
                 table[name] = getattr(self, name)
+        if self.patched:
+            table["resize_rbd_bdev"] = self.resize_rbd_bdev
         lister = "rpc_get_methods" if self.release >= (19, 7) else "get_rpc_methods"
         table[lister] = lambda: sorted(table)
         for name in self.without:
@@ -253,6 +254,14 @@ class FakeTarget:
         bdev["num_blocks"] = new_size * MIB // bdev["block_size"]
         return True
 
+    def resize_rbd_bdev(self, name: str, size: int) -> bool:
+        """The patch that no release took: no guard."""
+        rbd = self.bdevs[name]["driver_specific"]["rbd"]
+        assert self.patched
+        self.images[(rbd["pool_name"], rbd["rbd_name"])] = size * self.patched
+        self.bdevs[name]["num_blocks"] = size * self.patched // self.bdevs[name]["block_size"]
+        return True
+
     def bdev_rbd_register_cluster(self, name: str, **params: t.Any) -> str:
         if set(params) - {"user_id", "config_file", "key_file", "config_param", "core_mask"}:
             raise Refused(-32603, "spdk_json_decode_object failed")
@@ -267,10 +276,6 @@ class FakeTarget:
         return list(self.clusters.values())
 
     # -- nvmf --------------------------------------------------------------------------------------------------
-
-    def framework_get_config(self, name: str) -> list[dict[str, t.Any]]:
-        assert name == "nvmf"
-        return [{"method": "nvmf_create_subsystem", "params": {"nqn": nqn, "ana_reporting": entry["ana_reporting"]}} for nqn, entry in self.subsystems.items()]
 
     def nvmf_create_transport(self, trtype: str, **options: t.Any) -> bool:
         if trtype in self.transports:
@@ -292,7 +297,7 @@ class FakeTarget:
             "ana_reporting": options.pop("ana_reporting", False),
             "min_cntlid": options.pop("min_cntlid", 1),
             "max_cntlid": options.pop("max_cntlid", 65519),
-            "hosts": [],
+            "hosts": {},
             "listeners": {},
             "namespaces": {},
         }
@@ -321,10 +326,16 @@ class FakeTarget:
                     "subtype": "NVMe",
                     "listen_addresses": [json.loads(key) for key in entry["listeners"]],
                     "allow_any_host": entry["allow_any_host"],
-                    "hosts": [{"nqn": host} for host in entry["hosts"]],
+                    "hosts": [{"nqn": host, **{key: name for key, name in keys.items() if key != "psk"}} for host, keys in entry["hosts"].items()],
                     **{key: entry[key] for key in ("serial_number", "model_number", "max_namespaces", "min_cntlid", "max_cntlid")},
                     "namespaces": [
-                        {**namespace, "nsid": nsid, "name": namespace["bdev_name"], "nguid": namespace["nguid"].upper()}
+                        {
+                            **{key: value for key, value in namespace.items() if key in ("bdev_name", "uuid", "eui64")},
+                            **({"anagrpid": namespace["anagrpid"]} if entry["ana_reporting"] else {}),
+                            "nsid": nsid,
+                            "name": namespace["bdev_name"],
+                            "nguid": namespace["nguid"].upper(),
+                        }
                         for nsid, namespace in entry["namespaces"].items()
                     ],
                 }
@@ -337,7 +348,10 @@ class FakeTarget:
         nsid = namespace.pop("nsid")
         if bdev is None or bdev["claimed"] or nsid in entry["namespaces"] or nsid > entry["max_namespaces"]:
             raise Refused(-32602, "Invalid parameters")
+        if set(namespace) - {"bdev_name", "uuid", "nguid", "eui64", "anagrpid", "ptpl_file", "no_auto_visible"}:
+            raise Refused(-32602, "Invalid parameters")
         bdev["claimed"] = True
+        namespace.setdefault("anagrpid", nsid)
         entry["namespaces"][nsid] = namespace
         return nsid
 
@@ -352,29 +366,36 @@ class FakeTarget:
         self._subsystem(nqn)["namespaces"][nsid]["anagrpid"] = anagrpid
         return True
 
-    def nvmf_subsystem_add_host(self, nqn: str, host: str) -> bool:
+    def nvmf_subsystem_add_host(self, nqn: str, host: str, **keys: str) -> bool:
         hosts = self._subsystem(nqn)["hosts"]
         if host in hosts:
             raise Refused(-32603, "Internal error")
-        hosts.append(host)
+        self.check_keys(keys)
+        hosts[host] = keys
         return True
 
     def nvmf_subsystem_remove_host(self, nqn: str, host: str) -> bool:
         hosts = self._subsystem(nqn)["hosts"]
         if host not in hosts:
             raise Refused(-32603, "Internal error")
-        hosts.remove(host)
+        for name in hosts.pop(host).values():
+            if name in self.removed_keys and not self.key_users(name):
+                self.removed_keys.remove(name)
         return True
 
     def nvmf_subsystem_allow_any_host(self, nqn: str, allow_any_host: bool) -> bool:
         self._subsystem(nqn)["allow_any_host"] = allow_any_host
         return True
 
-    def nvmf_subsystem_add_listener(self, nqn: str, listen_address: dict[str, str]) -> bool:
+    def nvmf_subsystem_add_listener(self, nqn: str, listen_address: dict[str, str], ana_state: str = "optimized", **options: t.Any) -> bool:
         entry, key = self._subsystem(nqn), json.dumps(listen_address, sort_keys=True)
         if key in entry["listeners"] or listen_address["trtype"] not in self.transports or not isinstance(listen_address["trsvcid"], str):
             raise Refused(-32602, "Invalid parameters")
-        entry["listeners"][key] = "optimized"
+        if options.get("secure_channel") and entry["allow_any_host"]:
+            raise Refused(-32603, "Cannot establish secure channel, when 'allow_any_host' is set")
+        assert not set(options) - {"secure_channel", "sock_impl"} and (not options or self.release >= (23, 5)), options
+        groups = dict.fromkeys(range(1, entry["max_namespaces"] + 1), ana_state)
+        entry["listeners"][key] = {"ana": groups, "options": options}
         return True
 
     def nvmf_subsystem_remove_listener(self, nqn: str, listen_address: dict[str, str]) -> bool:
@@ -382,17 +403,18 @@ class FakeTarget:
             raise Refused(-32602, "Invalid parameters")
         return True
 
-    def nvmf_subsystem_listener_set_ana_state(self, nqn: str, listen_address: dict[str, str], ana_state: str) -> bool:
+    def nvmf_subsystem_listener_set_ana_state(self, nqn: str, listen_address: dict[str, str], ana_state: str, anagrpid: int = 0) -> bool:
         entry, key = self._subsystem(nqn), json.dumps(listen_address, sort_keys=True)
-        if not entry["ana_reporting"] or key not in entry["listeners"]:
+        if not entry["ana_reporting"] or key not in entry["listeners"] or anagrpid > entry["max_namespaces"]:
             raise Refused(-32603, "error setting ANA state: -22")
-        entry["listeners"][key] = ana_state
+        groups = entry["listeners"][key]["ana"]
+        groups.update(dict.fromkeys([anagrpid] if anagrpid else list(groups), ana_state))
         return True
 
     def nvmf_subsystem_get_listeners(self, nqn: str) -> list[dict[str, t.Any]]:
         return [
-            {"address": json.loads(key), "ana_states": [{"ana_group": group, "ana_state": state} for group in (1, 2)]}
-            for key, state in self._subsystem(nqn)["listeners"].items()
+            {"address": json.loads(key), "ana_states": [{"ana_group": group, "ana_state": state} for group, state in listener["ana"].items()]}
+            for key, listener in self._subsystem(nqn)["listeners"].items()
         ]
 
     def nvmf_subsystem_get_controllers(self, nqn: str) -> list[dict[str, t.Any]]:

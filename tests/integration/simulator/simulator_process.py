@@ -30,8 +30,8 @@ class Answer(Exception):
         self.code, self.message = error["code"], error["message"]
 
 
-def connect(path: Path | str, timeout: float = 20.0) -> socket.socket:
-    """A connected socket; waits for the server to be there."""
+def connect(path: Path | str, timeout: float = 20.0, process: subprocess.Popen[bytes] | None = None) -> socket.socket:
+    """A connected socket; waits for the server to be there, unless its `process` has ended."""
     end = time.monotonic() + timeout
     while True:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -41,7 +41,7 @@ def connect(path: Path | str, timeout: float = 20.0) -> socket.socket:
             return sock
         except (FileNotFoundError, ConnectionRefusedError):
             sock.close()
-            if time.monotonic() > end:
+            if time.monotonic() > end or process is not None and process.poll() is not None:
                 raise
             time.sleep(0.02)
 
@@ -93,12 +93,23 @@ class Simulator:
         self._sock: socket.socket | None = None
         self._id = 0
         if wait:
-            self.call("framework_wait_init") if "--wait-for-rpc" not in options else self.call("spdk_get_version")
+            self._ready("--wait-for-rpc" in options)
+
+    def _ready(self, starting: bool) -> None:
+        """Wait until it answers: up to 19.07 under the older names, and 19.01 has no version call."""
+        for method in ("rpc_get_methods", "get_rpc_methods") if starting else ("framework_wait_init", "wait_subsystem_init"):
+            try:
+                self.call(method)
+                return
+            except Answer as error:
+                if error.code != -32601:
+                    raise
+        raise AssertionError("the simulator knows none of its own names")
 
     def call(self, method: str, params: Any = None) -> Any:
         """One call over a kept connection."""
         if self._sock is None:
-            self._sock = connect(self.socket)
+            self._sock = connect(self.socket, process=self.process)
         self._id += 1
         request: dict[str, Any] = {"jsonrpc": "2.0", "method": method, "id": self._id}
         if params is not None:

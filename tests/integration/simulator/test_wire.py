@@ -100,7 +100,7 @@ def test_the_fault_switches(tmp_path_factory: pytest.TempPathFactory) -> None:
         assert (caught.value.code, caught.value.message) == (-32603, "no")
         with connect(simulator.socket) as sock:
             assert exchange(sock, b'{"id":1,"method":"nvmf_get_transports"}', 1) == ([], True)
-        assert tell(control, {"fail": {}}) == {"freeze": False, "delay": {}, "drop": ["nvmf_get_transports"], "fail": {}, "watch": False}
+        assert tell(control, {"fail": {}}) == {"freeze": False, "delay": {}, "drop": ["nvmf_get_transports"], "fail": {}, "watch": False, "controllers": {}}
         simulator.call("bdev_rbd_create", {"name": "A", "pool_name": "p", "rbd_name": "a", "block_size": 512})
         simulator.set_image("p", "a", 128 * MIB)
         # refused watch: the image grew, the bdev does not follow, bdev_rbd_resize makes it

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .decode import RpcError, errno_error
+from .release import Release
 from .server import Deferred
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ IO_TYPES = (
     "read write unmap flush reset nvme_admin nvme_io nvme_io_md write_zeroes zcopy get_zone_info zone_management zone_append "
     "compare compare_and_write abort seek_hole seek_data copy nvme_iov_md nvme_nssr write_uncorrectable"
 ).split()
+OLD_IO_TYPES = "read write unmap write_zeroes flush reset nvme_admin nvme_io".split()
 
 
 def random_uuid() -> str:
@@ -67,20 +69,25 @@ class Bdev:
     def close(self) -> None:
         """Let go of what is behind it."""
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self, release: Release) -> dict[str, Any]:
         """The shape of bdev_get_bdevs, keys in SPDK's order."""
-        shape: dict[str, Any] = {"name": self.name, "aliases": [self.uuid], "product_name": self.product}
-        shape |= {"block_size": self.block_size, "num_blocks": self.num_blocks, "preferred_write_alignment": 0, "preferred_write_granularity": 0}
-        shape |= {"optimal_write_size": 0, "preferred_unmap_alignment": 0, "preferred_unmap_granularity": 0}
-        shape["uuid"] = self.uuid
-        if self.numa_id is not None:
+        shown = self.uuid or None
+        shape: dict[str, Any] = {"name": self.name, "aliases": [shown] if release.does("bdev_uuid_always") else [], "product_name": self.product}
+        shape |= {"block_size": self.block_size, "num_blocks": self.num_blocks}
+        if release.does("bdev_details"):
+            shape |= {"preferred_write_alignment": 0, "preferred_write_granularity": 0}
+            shape |= {"optimal_write_size": 0, "preferred_unmap_alignment": 0, "preferred_unmap_granularity": 0}
+        if shown:
+            shape["uuid"] = shown
+        if self.numa_id is not None and release.does("bdev_numa"):
             shape["numa_id"] = self.numa_id
         shape["assigned_rate_limits"] = dict(self.qos)
         shape["claimed"] = self.claimed
-        if self.claimed:
+        if self.claimed and release.does("bdev_claim_type"):
             shape["claim_type"] = "exclusive_write"
-        shape["zoned"] = False
-        shape["supported_io_types"] = {kind: kind in self.io_types for kind in IO_TYPES}
+        if release.does("bdev_zoned"):
+            shape["zoned"] = False
+        shape["supported_io_types"] = {kind: kind in self.io_types for kind in (IO_TYPES if release.does("io_types_all") else OLD_IO_TYPES)}
         shape["driver_specific"] = self.driver_specific()
         return shape
 
@@ -169,7 +176,7 @@ class Bdevs:
         """By name or by alias (the UUID)."""
         if name in self.all:
             return self.all[name]
-        return next((bdev for bdev in self.all.values() if bdev.uuid == name.lower()), None)
+        return next((bdev for bdev in self.all.values() if bdev.uuid and bdev.uuid == name.lower()), None)
 
     def need(self, name: str, kind: type | None = None) -> Bdev:
         """The device, or the recorded -19 (also for another product)."""
@@ -182,7 +189,7 @@ class Bdevs:
         """Add a device; -22 for an empty name, -17 when its name or UUID is taken."""
         if not bdev.name:
             raise errno_error(errno.EINVAL)
-        if self.find(bdev.name) or self.find(bdev.uuid):
+        if self.find(bdev.name) or bdev.uuid and self.find(bdev.uuid):
             raise errno_error(errno.EEXIST)
         self.all[bdev.name] = bdev
         self.event("bdev_register", bdev.name)
@@ -194,6 +201,13 @@ class Bdevs:
         del self.all[bdev.name]
         self.event("bdev_unregister", bdev.name)
         bdev.close()
+
+    def delete(self, name: str, kind: type) -> bool:
+        """bdev_*_delete: False for another product up to 22.01, else -19."""
+        if self.target.release.does("delete_false") and not isinstance(self.need(name), kind):
+            return False
+        self.unregister(self.need(name, kind))
+        return True
 
     def event(self, kind: str, name: str) -> None:
         """Remember a notification for notify_get_notifications."""
@@ -213,10 +227,10 @@ class Bdevs:
 
     def rpc_bdev_get_bdevs(self, p: dict[str, Any]) -> Any:
         if "name" not in p:
-            return [bdev.describe() for bdev in self.all.values()]
+            return [bdev.describe(self.target.release) for bdev in self.all.values()]
         bdev = self.find(p["name"])
         if bdev is not None:
-            return [bdev.describe()]
+            return [bdev.describe(self.target.release)]
         if not p.get("timeout"):
             raise errno_error(errno.ENODEV)
         end = time.monotonic() + p["timeout"] / 1000
@@ -224,7 +238,7 @@ class Bdevs:
         def poll() -> tuple[bool, Any]:
             found = self.find(p["name"])
             if found is not None:
-                return True, [found.describe()]
+                return True, [found.describe(self.target.release)]
             if time.monotonic() >= end:
                 raise errno_error(errno.ETIMEDOUT)
             return False, None
@@ -243,6 +257,8 @@ class Bdevs:
 
     def options_now(self) -> dict[str, Any]:
         """bdev_set_options as it stands, defaults included."""
+        if self.target.release.does("state_mask_error"):
+            return {"bdev_io_pool_size": 65536, "bdev_io_cache_size": 256} | self.options
         pools = {"bdev_io_pool_size": 65535, "bdev_io_cache_size": 256, "bdev_auto_examine": True}
         return pools | {"iobuf_small_cache_size": 128, "iobuf_large_cache_size": 16} | self.options
 
@@ -253,7 +269,7 @@ class Bdevs:
         if bdev.qos_stuck and not bdev.users:
             # recorded: on a device nobody ever opened only the first call works
             raise RpcError(-32602, "Failed to configure rate limit: Resource temporarily unavailable")
-        bdev.qos_stuck = not bdev.users
+        bdev.qos_stuck = not bdev.users and self.target.release.does("qos_sticks")
         for key, value in p.items():
             bdev.qos[key] = -(-value // 1000) * 1000 if key == "rw_ios_per_sec" else value
         return True
@@ -270,8 +286,7 @@ class Bdevs:
         return self.register(MallocBdev(name, p["block_size"], p["num_blocks"], p.get("uuid")))
 
     def rpc_bdev_malloc_delete(self, p: dict[str, Any]) -> bool:
-        self.unregister(self.need(p["name"], MallocBdev))
-        return True
+        return self.delete(p["name"], MallocBdev)
 
     def rpc_bdev_null_create(self, p: dict[str, Any]) -> str:
         if p["block_size"] % 512 or not p["block_size"] or not p["num_blocks"]:
@@ -279,8 +294,7 @@ class Bdevs:
         return self.register(NullBdev(p["name"], p["block_size"], p["num_blocks"], p.get("uuid")))
 
     def rpc_bdev_null_delete(self, p: dict[str, Any]) -> bool:
-        self.unregister(self.need(p["name"], NullBdev))
-        return True
+        return self.delete(p["name"], NullBdev)
 
     def rpc_bdev_null_resize(self, p: dict[str, Any]) -> bool:
         bdev = self.need(p["name"])
@@ -300,8 +314,7 @@ class Bdevs:
         return self.register(AioBdev(p, size))
 
     def rpc_bdev_aio_delete(self, p: dict[str, Any]) -> bool:
-        self.unregister(self.need(p["name"], AioBdev))
-        return True
+        return self.delete(p["name"], AioBdev)
 
     def rpc_bdev_aio_rescan(self, p: dict[str, Any]) -> bool:
         bdev = self.need(p["name"], AioBdev)
@@ -320,10 +333,13 @@ class Bdevs:
             {"method": "bdev_set_options", "params": self.options_now()},
             {"method": "bdev_raid_set_options", "params": {"process_window_size_kb": 1024, "process_max_bandwidth_mb_sec": 0}},
         ]
+        early = self.target.release.does("nvme_config_first")
+        entries += nvme_entries if early else []
         for kind in (MallocBdev, NullBdev):
             own_list = [bdev.module_config() for bdev in self.all.values() if isinstance(bdev, kind)]
             entries += [own_list] if batches else own_list
-        entries += [nvme_entries[0], nvme_entries[1:-1], nvme_entries[-1]] if batches else nvme_entries
+        if not early:
+            entries += [nvme_entries[0], nvme_entries[1:-1], nvme_entries[-1]] if batches else nvme_entries
         for bdev in self.all.values():
             own = bdev.config()
             if own is not None:

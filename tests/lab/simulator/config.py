@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Callable
 
-from .decode import METHODS, STARTUP, Pairs, RpcError
+from .decode import STARTUP, Pairs, RpcError
 from .server import Deferred
 
 if TYPE_CHECKING:
@@ -88,9 +88,10 @@ class Loader:
         if not isinstance(entry, dict) or set(entry) - {"method", "params"} or not isinstance(entry.get("method"), str):
             raise ConfigError("Failed to decode config entry", 234)
         method = entry["method"]
-        if method not in METHODS:
+        known = self.target.release.methods.get(method)
+        if known is None:
             raise ConfigError(f"Method '{method}' was not found", 254)
-        mask = METHODS[method]["state"]
+        mask = known["state"]
         if (STARTUP if STARTUP in mask else mask) != state:
             return
         try:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Request parameters: what each method of SPDK 26.05 accepts (``methods.json``) and how strictly.
+"""Request parameters: what each method of the played release accepts (`release.Release`) and how strictly.
 
 SPDK decodes parameters with a table per method. A wrong type, an unknown key, a duplicate key or a missing required key fails the
 whole call; only the methods marked ``relaxed`` ignore unknown keys at their top level. The tables and state masks are data.
@@ -10,12 +10,12 @@ whole call; only the methods marked ``relaxed`` ignore unknown keys at their top
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from typing import Any
 
-_HERE = os.path.dirname(os.path.realpath(__file__))
+from .release import Release
+
 UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\Z")
 _RANGES = {
     "uint8": (0, 2**8 - 1),
@@ -25,10 +25,6 @@ _RANGES = {
     "int32": (-(2**31), 2**31 - 1),
 }
 STARTUP, RUNTIME = "S", "R"
-
-with open(os.path.join(_HERE, "methods.json"), encoding="utf-8") as _file:
-    TABLE: dict[str, Any] = json.load(_file)
-METHODS: dict[str, dict[str, Any]] = TABLE["methods"]
 
 
 class RpcError(Exception):
@@ -68,11 +64,11 @@ def internal_error() -> RpcError:
     return RpcError(-32603, "Internal error")
 
 
-def decode_failure(method: str) -> RpcError:
-    """What a method answers when its parameters do not decode (recorded per family)."""
-    if method == "framework_get_config":
+def decode_failure(release: Release, method: str) -> RpcError:
+    """What a method (present name) answers when its parameters do not decode (recorded per family)."""
+    if method == "framework_get_config" and release.does("bdev_errno"):
         return RpcError(-32602, "Invalid arguments")
-    if method.startswith("nvmf_"):
+    if method.startswith("nvmf_") or not release.does("bdev_errno"):
         return invalid_params()
     return RpcError(-32603, "spdk_json_decode_object failed")
 
@@ -93,7 +89,7 @@ def _number(value: Any, low: int, high: int) -> int:
     return value
 
 
-def _value(kind: str, value: Any) -> Any:
+def _value(release: Release, kind: str, value: Any) -> Any:
     if kind in _RANGES:
         return _number(value, *_RANGES[kind])
     if kind == "boolean":
@@ -114,9 +110,9 @@ def _value(kind: str, value: Any) -> Any:
         return dict(value)
     family, _sep, name = kind.partition(":")
     if family == "object":
-        return _fields(TABLE["objects"][name], value, relaxed=False)
+        return _fields(release, release.objects[name], value, relaxed=False)
     if family == "enum":
-        if not isinstance(value, str) or (name in TABLE["enums"] and value not in TABLE["enums"][name]):
+        if not isinstance(value, str) or (name in release.enums and value not in release.enums[name]):
             raise _Bad
         return value
     if family == "array":
@@ -126,7 +122,7 @@ def _value(kind: str, value: Any) -> Any:
     raise AssertionError(kind)
 
 
-def _fields(table: dict[str, list[Any]], given: Any, relaxed: bool) -> dict[str, Any]:
+def _fields(release: Release, table: dict[str, list[Any]], given: Any, relaxed: bool) -> dict[str, Any]:
     if not isinstance(given, dict) or getattr(given, "duplicate", False):
         raise _Bad
     result = {}
@@ -135,30 +131,33 @@ def _fields(table: dict[str, list[Any]], given: Any, relaxed: bool) -> dict[str,
             if relaxed:
                 continue
             raise _Bad
-        result[key] = _value(table[key][0], value)
+        result[key] = _value(release, table[key][0], value)
     if any(not optional and key not in result for key, (_kind, optional) in table.items()):
         raise _Bad
     return result
 
 
-def decode(method: str, params: Any) -> dict[str, Any]:
-    """Decoded parameters of a call; `params` is the request's member, ``None`` when it had none.
+def decode(release: Release, method: str, params: Any, given: bool = True) -> dict[str, Any]:
+    """Decoded parameters of a call by its wire name; `params` is the request's member, None when it had none or (`given`) null.
 
-    Raises `RpcError` exactly where SPDK 26.05 does. Methods without a table are passed through.
+    Raises `RpcError` exactly where SPDK does. Methods without a table are passed through.
     """
-    entry = METHODS[method]
+    entry = release.methods[method]
+    name = entry["name"]
     table = entry.get("params")
     if table is None:
         return dict(params) if isinstance(params, dict) else {}
+    if params is None and given and not release.does("null_params"):
+        params = []
     if not table:
         if params is not None:
-            raise RpcError(-32602, f"{method} method requires no parameters")
+            raise RpcError(-32602, f"{method} method requires no parameters" if release.does("bdev_errno") else f"{method} requires no parameters")
         return {}
     if params is None:
         if any(not optional for _kind, optional in table.values()):
-            raise decode_failure(method)
+            raise decode_failure(release, name)
         return {}
     try:
-        return _fields(table, params, bool(entry.get("relaxed")))
+        return _fields(release, table, params, bool(entry.get("relaxed")))
     except _Bad:
-        raise decode_failure(method) from None
+        raise decode_failure(release, name) from None

@@ -21,10 +21,11 @@ class Faults:
         self.drop: set[str] = set()
         self.fail: dict[str, tuple[int, str]] = {}
         self.watch = True
+        self.controllers: dict[str, list[str]] = {}
 
     def update(self, given: dict[str, Any]) -> None:
         """Replace the switches named in `given`; an unknown one is a ValueError."""
-        unknown = set(given) - {"freeze", "delay", "drop", "fail", "watch"}
+        unknown = set(given) - {"freeze", "delay", "drop", "fail", "watch", "controllers"}
         if unknown:
             raise ValueError(f"no such switch: {', '.join(sorted(unknown))}")
         self.freeze = bool(given.get("freeze", self.freeze))
@@ -32,10 +33,17 @@ class Faults:
         self.drop = set(given.get("drop", self.drop))
         self.fail = {method: (int(code), str(text)) for method, (code, text) in given.get("fail", self.fail).items()}
         self.watch = bool(given.get("watch", self.watch))
+        self.controllers = {nqn: [str(host) for host in hosts] for nqn, hosts in given.get("controllers", self.controllers).items()}
 
     def describe(self) -> dict[str, Any]:
         """The switches, as JSON."""
-        return {"freeze": self.freeze, "delay": self.delay, "drop": sorted(self.drop), "fail": {k: list(v) for k, v in self.fail.items()}, "watch": self.watch}
+        fails = {method: list(answer) for method, answer in self.fail.items()}
+        shown = {"freeze": self.freeze, "delay": self.delay, "drop": sorted(self.drop), "fail": fails, "watch": self.watch}
+        return {**shown, "controllers": self.controllers}
+
+    def played(self, nqn: str) -> list[dict[str, Any]]:
+        """Controllers of hosts that are not there, in the shape of nvmf_subsystem_get_controllers."""
+        return [{"cntlid": 65000 + number, "hostnqn": host, "hostid": "", "num_io_qpairs": 1} for number, host in enumerate(self.controllers.get(nqn, []))]
 
     def before(self, method: str) -> None:
         """What happens to a call before it does anything: it blocks the one and only thread, or is refused."""

@@ -15,11 +15,11 @@ import socket
 import sys
 from typing import Any, Callable
 
-from . import VERSION_TEXT
 from .config import ConfigError, Loader
 from .decode import RUNTIME, STARTUP
 from .export import Exporter, PortsOnly
 from .rbd_backend import Backend, LibrbdBackend, MemoryBackend
+from .release import DEFAULT, OPTIONS, Release, number
 from .server import Server, SocketInUse
 from .target import Target
 
@@ -61,8 +61,9 @@ LONG = [
     "no-rpc-server",
     "enforce-numa",
     "sim-memory=",
+    "sim-release=",
 ]
-USAGE = f"""{VERSION_TEXT} (a simulator of it)
+USAGE = """(a simulator of SPDK)
 usage: spdk_tgt [options]
  -c, --config, --json <config>  JSON config file
      --json-ignore-init-errors  don't exit on invalid config entry
@@ -75,6 +76,7 @@ usage: spdk_tgt [options]
  -v, --version                  print SPDK version
  -h, --help                     show this usage
      --sim-memory <file>        simulator only: images come from this JSON file instead of Ceph
+     --sim-release <release>    simulator only: play this release, such as 19.01.1 or 23.01 (default 26.05)
 """
 DEFAULT_SOCKET = "/var/tmp/spdk.sock"
 
@@ -89,17 +91,28 @@ def parse(argv: list[str]) -> dict[str, Any]:
     if rest:
         print(f"spdk_tgt: unrecognised argument {rest[0]}", file=sys.stderr)
         raise SystemExit(2)
-    found: dict[str, Any] = {"socket": DEFAULT_SOCKET, "config": None, "ignore": False, "wait": False, "cores": 1, "pid_file": None}
+    found: dict[str, Any] = {"socket": DEFAULT_SOCKET, "config": None, "legacy_config": False, "ignore": False, "wait": False, "cores": 1, "pid_file": None}
     found["memory"] = os.environ.get("SPDK_SIM_MEMORY_FILE") if os.environ.get("SPDK_SIM_BACKEND") == "memory" else None
+    wanted = next((value for name, value in reversed(pairs) if name == "--sim-release"), os.environ.get("SPDK_SIM_RELEASE") or DEFAULT)
+    try:
+        release = found["release"] = Release(wanted)
+    except ValueError as error:
+        print(f"spdk_tgt: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
     for name, value in pairs:
+        since = OPTIONS.get(name.lstrip("-"))
+        if since is not None and release.number < number(since):
+            print(f"spdk_tgt: unrecognized option '{name}'", file=sys.stderr)
+            raise SystemExit(2)
         if name in ("-h", "--help"):
-            print(USAGE, end="")
+            print(f"{release.version['version']} {USAGE}", end="")
             raise SystemExit(0)
         if name in ("-v", "--version"):
-            print(VERSION_TEXT)
+            print(release.version["version"])
             raise SystemExit(0)
         if name in ("-c", "--config", "--json"):
             found["config"] = value
+            found["legacy_config"] = name != "--json" and not release.does("config_is_json")
         elif name in ("-r", "--rpc-socket"):
             found["socket"] = value
         elif name == "--json-ignore-init-errors":
@@ -112,6 +125,11 @@ def parse(argv: list[str]) -> dict[str, Any]:
             found["pid_file"] = value
         elif name == "--sim-memory":
             found["memory"] = value
+    if found["config"] and found["wait"] and not release.does("wait_with_json"):
+        print("spdk_tgt: JSON configuration file can't be used together with --wait-for-rpc.", file=sys.stderr)
+        raise SystemExit(1)
+    if os.environ.get("SPDK_SIM_RESIZE_RBD_BDEV"):
+        release.add_patched_resize()
     return found
 
 
@@ -165,7 +183,6 @@ class Program:
         given = os.environ.get("SPDK_SIM_FAULTS")
         if given:
             target.faults.update(json.loads(given))
-            target.rbd.watching = target.faults.watch
         path = os.environ.get("SPDK_SIM_CONTROL")
         if not path:
             return
@@ -179,7 +196,6 @@ class Program:
             data, sender = control.recvfrom(65536)
             try:
                 target.faults.update(json.loads(data))
-                target.rbd.watching = target.faults.watch
                 answer: dict[str, Any] = target.faults.describe()
             except (ValueError, TypeError, AttributeError) as error:
                 answer = {"error": str(error)}
@@ -194,25 +210,29 @@ class Program:
         if not path.startswith("/"):
             path = os.path.abspath(path)
 
-        def answer(method: str, params: Any) -> Any:
-            return target.call(method, params)  # the socket comes before the target: two targets on one socket must not both start
+        release: Release = self.options["release"]
+
+        def answer(method: str, params: Any, given: bool) -> Any:
+            return target.call(method, params, given)  # the socket comes before the target: two targets on one socket must not both start
 
         try:
-            self.server = Server(path, answer)
+            self.server = Server(path, answer, release)
         except (SocketInUse, OSError) as error:
             print(f"rpc.c: spdk_rpc_listen: *ERROR*: {error}\napp.c: *ERROR*: Unable to start RPC service at {path}", file=sys.stderr)
             return 1
         exporter: Exporter | None = None
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_args: self.stop())
+        for caught in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(caught, lambda *_args: self.stop())
         try:
             backend: Backend = MemoryBackend(self.options["memory"], self.server.later) if self.options["memory"] else LibrbdBackend()
             exporter = self._exporter()
-            target = Target(backend, exporter, self.server.post, self.stop, self.options["cores"])
+            target = Target(backend, exporter, self.server.post, self.stop, self.options["cores"], release)
             self._control(target)
             self.server.drop = lambda method: method in target.faults.drop
             self.server.frozen = lambda: target.faults.freeze and not self.stopped
+            if self.options["legacy_config"]:
+                raise ConfigError(f"{self.options['config']}: -c takes an INI file up to 20.07, which the simulator does not read; use --json", 1)
             loader = Loader(target, self.options["config"], self.options["ignore"], lambda: self.stopped)
             if self.options["pid_file"]:
                 with open(self.options["pid_file"], "w", encoding="ascii") as file:
@@ -224,6 +244,7 @@ class Program:
                 target.state = RUNTIME
                 loader.run(RUNTIME)
                 target.initialised = True
+            self.server.open()
             self.server.run()
         except ConfigError as error:
             print(f"app.c: app_start_application: *ERROR*: {error}", file=sys.stderr)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from .bdev import Bdev
 from .decode import RpcError, errno_error
 from .nvmf import DHGROUPS, DIGESTS
+from .release import Release
 
 if TYPE_CHECKING:
     from .bdev import Bdevs
@@ -64,6 +65,8 @@ OPTIONS: dict[str, Any] = {
     "multipath_opts": {"policy": "active_passive"},
 }
 
+#: As recorded of 19.01.1.
+OLD_OPTIONS: dict[str, Any] = {"action_on_timeout": "none", "timeout_us": 0, "retry_count": 4, "nvme_adminq_poll_period_us": 1000000}
 _ADDRESS = re.compile(r"(?:([0-9a-fA-F]{1,4})[:.])?([0-9a-fA-F]{1,2})[:.]([0-9a-fA-F]{1,2})(?:\.([0-7]))?\Z")
 
 
@@ -135,13 +138,16 @@ class Controller:
 class NvmeHost:
     """The initiator side of SPDK."""
 
-    def __init__(self, bdevs: "Bdevs") -> None:
+    def __init__(self, bdevs: "Bdevs", release: Release) -> None:
         self.bdevs = bdevs
-        self.options = dict(OPTIONS)
+        self.old = not release.does("bdev_errno")
+        self.options = dict(OLD_OPTIONS if self.old else OPTIONS)
         self.hotplug = {"period_us": 100000, "enable": False}
         self.controllers: dict[str, Controller] = {}
 
     def rpc_bdev_nvme_attach_controller(self, p: dict[str, Any]) -> list[str]:
+        if self.old:
+            raise RpcError(-32602, "Invalid parameters")
         if not p["name"]:
             raise errno_error(errno.EINVAL)
         if p["trtype"].upper() in ("TCP", "RDMA"):

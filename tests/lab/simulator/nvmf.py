@@ -7,44 +7,21 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from .bdev import Bdev
 from .decode import RpcError, errno_error, internal_error, invalid_params
 from .export import ExportError
-from .nvmf_model import ANA_STATES, DISCOVERY, Listener, Namespace, Subsystem, nqn_ok
+from .nvmf_model import ANA_STATES, DISCOVERY, Listener, Namespace, Subsystem, nqn_ok, transport_defaults
+from .server import Deferred
 
 if TYPE_CHECKING:
     from .target import Target
 
-TRANSPORT = {
-    "trtype": "TCP",
-    "max_queue_depth": 128,
-    "max_io_qpairs_per_ctrlr": 127,
-    "in_capsule_data_size": 4096,
-    "max_io_size": 131072,
-    "max_aq_depth": 128,
-    "iobuf_small_cache_size": 4294967295,
-    "iobuf_large_cache_size": 4294967295,
-    "dif_insert_or_strip": False,
-    "zcopy": False,
-    "c2h_success": True,
-    "sock_priority": 0,
-    "abort_timeout_sec": 1,
-    "ack_timeout": 0,
-    "data_wr_pool_size": 0,
-    "disable_command_passthru": False,
-    "kas": 100,
-    "min_kato": 10000,
-}
-# not recorded (the recorded target had no RDMA device): by lib/nvmf/rdma.c of 26.05
-RDMA_TRANSPORT = {key: value for key, value in TRANSPORT.items() if key not in ("c2h_success", "sock_priority")} | {
-    "max_srq_depth": 4096,
-    "no_srq": False,
-    "acceptor_backlog": 100,
-    "no_wr_batching": False,
-}
+# not recorded (the recorded targets had no RDMA device): by lib/nvmf/rdma.c of 26.05
+RDMA_TRANSPORT = {"max_srq_depth": 4096, "no_srq": False, "acceptor_backlog": 100, "no_wr_batching": False}
 PASSTHRU = (
     "identify_ctrlr",
     "identify_uuid_list",
@@ -59,6 +36,10 @@ PASSTHRU = (
 DIGESTS = ["sha256", "sha384", "sha512"]
 DHGROUPS = ["null", "ffdhe2048", "ffdhe3072", "ffdhe4096", "ffdhe6144", "ffdhe8192"]
 TARGET_NAME = "nvmf_tgt"
+#: Calls that pause and resume their subsystem, or start or stop it.
+PAUSING = {"nvmf_create_subsystem", "nvmf_delete_subsystem", "nvmf_subsystem_add_ns", "nvmf_subsystem_remove_ns", "nvmf_subsystem_add_listener"}
+PAUSING |= {"nvmf_subsystem_remove_listener", "nvmf_subsystem_listener_set_ana_state", "nvmf_subsystem_get_listeners"}
+PAUSING |= {"nvmf_subsystem_get_controllers", "nvmf_subsystem_get_qpairs"}
 
 
 class Nvmf:
@@ -66,7 +47,8 @@ class Nvmf:
 
     def __init__(self, target: "Target") -> None:
         self.target = target
-        self.subsystems: dict[str, Subsystem] = {DISCOVERY: Subsystem(DISCOVERY, {})}
+        self.release = target.release
+        self.subsystems: dict[str, Subsystem] = {DISCOVERY: Subsystem(DISCOVERY, {}, self.release)}
         self.transports: list[dict[str, Any]] = []
         self.referrals: list[dict[str, Any]] = []
         self.max_subsystems: int | None = None
@@ -75,19 +57,38 @@ class Nvmf:
 
     # -- helpers ------------------------------------------------------------------------------------------------------------------
 
+    def paused(self, name: str, p: dict[str, Any], handler: Callable[[dict[str, Any]], Any]) -> Any:
+        """Run a `PAUSING` call of a release that refuses a second change of a subsystem while the first is under way."""
+        subsystem = self.subsystems.get(p["nqn"])
+        if subsystem is not None and subsystem.pausing:
+            if name == "nvmf_delete_subsystem":
+                raise RpcError(-32603, "Subsystem currently in another state change try again later.")
+            raise internal_error()
+        result = handler(p)
+        changing = subsystem or self.subsystems[p["nqn"]]
+        changing.pausing = True
+
+        def resumed() -> tuple[bool, Any]:
+            changing.pausing = False
+            return True, result
+
+        return Deferred(resumed)
+
     def _target(self, p: dict[str, Any]) -> None:
         if p.get("tgt_name", TARGET_NAME) != TARGET_NAME:
+            if self.release.does("target_named"):
+                raise RpcError(-32602, f"NVMf target '{p['tgt_name']}' not found")
             raise RpcError(-32603, "Unable to find a target.")
 
     def _subsystem(self, p: dict[str, Any]) -> Subsystem:
         self._target(p)
         subsystem = self.subsystems.get(p["nqn"])
         if subsystem is None:
-            raise invalid_params()
+            raise RpcError(-32602, f"Subsystem with NQN '{p['nqn']}' not found") if self.release.does("nqn_named") else invalid_params()
         return subsystem
 
     def _address(self, given: dict[str, str]) -> tuple[str, str, str, str]:
-        trtype = given["trtype"].upper()
+        trtype = (given.get("trtype") or given.get("transport") or "").upper()
         families = {"ipv4": "IPv4", "ipv6": "IPv6"}
         adrfam = families.get(given.get("adrfam", "IPv4").lower())
         if trtype not in ("TCP", "RDMA") or adrfam is None:
@@ -123,15 +124,18 @@ class Nvmf:
     def rpc_nvmf_create_transport(self, p: dict[str, Any]) -> bool:
         self._target(p)
         kind = p["trtype"].upper()
-        if kind not in ("TCP", "RDMA"):
-            raise RpcError(-32602, f"Invalid transport type '{p['trtype']}'")
+        newline = "\n" if self.release.does("transport_newline") else ""
+        if kind not in ("TCP", "RDMA") or kind == "RDMA" and self.release.does("built_without_rdma"):
+            raise RpcError(-32602, f"Invalid transport type '{p['trtype']}'{newline}")
         if any(item["trtype"] == kind for item in self.transports):
-            raise RpcError(-32603, f"Transport type '{p['trtype']}' already exists")
+            raise RpcError(-32603, f"Transport type '{p['trtype']}' already exists{newline}")
         if not self.target.exporter.supports(kind):
             # no RDMA device here
             raise RpcError(-32603, "Failed to create transport.")
-        shape = TRANSPORT if kind == "TCP" else RDMA_TRANSPORT
-        self.transports.append(shape | {key: value for key, value in p.items() if key in shape} | {"trtype": kind})
+        defaults = transport_defaults(self.release)
+        if kind == "RDMA":
+            defaults = {key: value for key, value in defaults.items() if key not in ("c2h_success", "sock_priority")} | RDMA_TRANSPORT
+        self.transports.append(defaults | {key: value for key, value in p.items() if key in defaults} | {"trtype": kind})
         return True
 
     def rpc_nvmf_get_transports(self, p: dict[str, Any]) -> list[dict[str, Any]]:
@@ -160,14 +164,17 @@ class Nvmf:
         low, high = p.get("min_cntlid", 1), p.get("max_cntlid", 65519)
         full = len(self.subsystems) >= (self.max_subsystems or 1024)
         if not nqn_ok(nqn) or nqn in self.subsystems or nqn == DISCOVERY or full:
-            raise RpcError(-32603, f"Unable to create subsystem {nqn}")
+            raise RpcError(-32603, f"Unable to create subsystem {nqn}") if self.release.does("create_subsystem_named") else invalid_params()
         for key, limit in (("serial_number", 20), ("model_number", 40)):
             text = p.get(key, "")
             if len(text.encode()) > limit or not all(" " <= char <= "~" for char in text):
+                if self.release.does("half_created_subsystem"):
+                    self.subsystems[nqn] = Subsystem(nqn, {}, self.release)
+                    self.subsystems[nqn].active = False
                 raise invalid_params()
         if not (1 <= low <= 65519 and 1 <= high <= 65519 and low <= high):
             raise RpcError(-32602, f"Invalid cntlid range [{low}-{high}]")
-        self.subsystems[nqn] = Subsystem(nqn, p)
+        self.subsystems[nqn] = Subsystem(nqn, p, self.release)
         self.sync()
         return True
 
@@ -193,9 +200,11 @@ class Nvmf:
             raise RpcError(-32603, "Cannot establish secure channel, when 'allow_any_host' is set")
         if not any(item["trtype"] == address[0] for item in self.transports) or p.get("sock_impl", "posix") not in ("posix", "ssl"):
             raise invalid_params()
+        if subsystem.find_listener(address) and self.release.does("duplicate_listener"):
+            return True
         if subsystem.find_listener(address) or not re.fullmatch(r"\d{1,5}", address[3]) or int(address[3]) > 65535:
             raise invalid_params()
-        listener = Listener(address, subsystem.max_namespaces, p.get("ana_state", "optimized"), secure, p.get("sock_impl"))
+        listener = Listener(address, subsystem.max_namespaces or 1, p.get("ana_state", "optimized"), secure, p.get("sock_impl"))
         subsystem.listeners.insert(0, listener)
         try:
             self.target.exporter.listen(address, secure)
@@ -240,14 +249,16 @@ class Nvmf:
         subsystem = self._subsystem(p)
         shapes = []
         for item in subsystem.listeners:
-            shape: dict[str, Any] = {"address": item.address()}
-            if subsystem.ana_reporting:
+            shape: dict[str, Any] = {"address": item.address(self.release)}
+            if subsystem.ana_reporting and self.release.does("ana_state_scalar"):
+                shape["ana_state"] = item.ana[1]
+            elif subsystem.ana_reporting:
                 shape["ana_states"] = [{"ana_group": group, "ana_state": state} for group, state in item.ana.items()]
             shapes.append(shape)
         return shapes
 
     def rpc_nvmf_subsystem_get_controllers(self, p: dict[str, Any]) -> list[dict[str, Any]]:
-        return self.target.exporter.controllers(self._subsystem(p))
+        return self.target.exporter.controllers(self._subsystem(p)) + self.target.faults.played(p["nqn"])
 
     def rpc_nvmf_subsystem_get_qpairs(self, p: dict[str, Any]) -> list[dict[str, Any]]:
         self._subsystem(p)
@@ -261,17 +272,20 @@ class Nvmf:
         for key, length in (("nguid", 32), ("eui64", 16)):
             if key in given and not re.fullmatch(r"[0-9A-Fa-f]{%d}" % length, given[key]):
                 raise invalid_params()
+        if not subsystem.active:
+            raise internal_error()
         bdev = self.target.bdevs.find(given["bdev_name"])
         nsid = given.get("nsid", 0)
         if not nsid:
-            nsid = next((free for free in range(1, subsystem.max_namespaces + 1) if free not in subsystem.namespaces), 0)
-        refused = subsystem.discovery or bdev is None or bdev.claimed or not 1 <= nsid <= subsystem.max_namespaces
-        if refused or nsid in subsystem.namespaces or given.get("anagrpid", 0) > subsystem.max_namespaces:
+            nsid = next((free for free in range(1, subsystem.limit + 1) if free not in subsystem.namespaces), 0)
+        refused = subsystem.discovery or bdev is None or bdev.claimed or not 1 <= nsid <= subsystem.limit
+        if refused or nsid in subsystem.namespaces or given.get("anagrpid", 0) > subsystem.limit:
             raise invalid_params()
         assert bdev is not None
+        self.target.rbd.opened(bdev)
         bdev.claimed = True
         bdev.users += 1
-        subsystem.namespaces[nsid] = Namespace(nsid, bdev, given)
+        subsystem.namespaces[nsid] = Namespace(nsid, bdev, given, self.release)
         self.sync()
         return nsid
 
@@ -317,12 +331,20 @@ class Nvmf:
             if key in host:
                 self.target.keyring.refer(host[key], step)
 
+    def _psk_usable(self, psk: str) -> bool:
+        """A key of the keyring; a file's path up to 24.05."""
+        if self.target.keyring.has(psk):
+            return True
+        return self.release.does("psk_path") and psk.startswith("/") and os.path.isfile(psk)
+
     def rpc_nvmf_subsystem_add_host(self, p: dict[str, Any]) -> bool:
         subsystem = self._subsystem(p)
+        if subsystem.find_host(p["host"]) and self.release.does("duplicate_host"):
+            return True
         keys = self.target.keyring
         if any(key in p and not keys.has(p[key]) for key in ("dhchap_key", "dhchap_ctrlr_key")):
             raise invalid_params()
-        refused = subsystem.find_host(p["host"]) or not nqn_ok(p["host"]) or "psk" in p and not keys.has(p["psk"])
+        refused = subsystem.find_host(p["host"]) or not nqn_ok(p["host"]) or "psk" in p and not self._psk_usable(p["psk"])
         if refused or "dhchap_ctrlr_key" in p and "dhchap_key" not in p:
             raise internal_error()
         host = {"nqn": p["host"], **{key: p[key] for key in ("psk", "dhchap_key", "dhchap_ctrlr_key") if key in p}}
@@ -420,32 +442,58 @@ class Nvmf:
             "dhchap_dhgroups": options.get("dhchap_dhgroups", DHGROUPS),
             "dup_host_policy": options.get("dup_host_policy", "allow"),
         }
+        known = self.release.methods.get("set_nvmf_target_config", self.release.methods.get("nvmf_set_config", {})).get("params", {})
+        if "conn_sched" in known:
+            first = {"acceptor_poll_rate": 10000, "conn_sched": "roundrobin", **first}
         entries: list[dict[str, Any]] = [
             {"method": "nvmf_set_config", "params": first},
             {"method": "nvmf_set_max_subsystems", "params": {"max_subsystems": self.max_subsystems or 1024}},
             {"method": "nvmf_set_crdt", "params": {f"crdt{number}": self.crdt[number - 1] for number in (1, 2, 3)}},
         ]
-        entries += [{"method": "nvmf_create_transport", "params": item} for item in self.transports]
+        unsaved = ("num_shared_buffers", "buf_cache_size") if self.release.does("built_without_rdma") else ()
+        transports = [{key: value for key, value in item.items() if key not in unsaved} for item in self.transports]
+        entries += [{"method": "nvmf_create_transport", "params": item} for item in transports]
         entries += [{"method": "nvmf_discovery_add_referral", "params": item} for item in self.referrals]
         ordered = [self.subsystems[nqn] for nqn in sorted(self.subsystems)]
         real = [item for item in ordered if not item.discovery]
+        if self.release.does("config_by_subsystem"):
+            for item in real:
+                entries += [item.config(), *self._listener_entries(item), *self._host_entries(item), *self._namespace_entries(item)]
+            return entries
         entries += [item.config() for item in real]
-        for item in real:
-            for host in item.hosts:
-                keys = {key: value for key, value in host.items() if key != "nqn"}
-                entries.append({"method": "nvmf_subsystem_add_host", "params": {"nqn": item.nqn, "host": host["nqn"], **keys}})
-        for item in real:
-            entries += [item.namespaces[nsid].config(item.nqn, item.ana_reporting) for nsid in sorted(item.namespaces)]
-        for item in real:
-            for nsid in sorted(item.namespaces):
-                entries += [{"method": "nvmf_ns_add_host", "params": {"nqn": item.nqn, "nsid": nsid, "host": host}} for host in item.namespaces[nsid].hosts]
+        for part in (self._host_entries, self._namespace_entries, self._namespace_host_entries):
+            for item in real:
+                entries += part(item)
         for item in ordered:
-            for listener in item.listeners:
-                params: dict[str, Any] = {"nqn": item.nqn, "listen_address": listener.address(), "secure_channel": listener.secure}
-                if listener.sock_impl:
-                    params["sock_impl"] = listener.sock_impl
-                entries.append({"method": "nvmf_subsystem_add_listener", "params": params})
+            entries += self._listener_entries(item)
         return entries
+
+    @staticmethod
+    def _host_entries(item: Subsystem) -> list[dict[str, Any]]:
+        made = []
+        for host in item.hosts:
+            keys = {key: value for key, value in host.items() if key != "nqn"}
+            made.append({"method": "nvmf_subsystem_add_host", "params": {"nqn": item.nqn, "host": host["nqn"], **keys}})
+        return made
+
+    def _namespace_entries(self, item: Subsystem) -> list[dict[str, Any]]:
+        ana = item.ana_reporting and self.release.does("anagrpid")
+        return [item.namespaces[nsid].config(item.nqn, ana, self.release) for nsid in sorted(item.namespaces)]
+
+    @staticmethod
+    def _namespace_host_entries(item: Subsystem) -> list[dict[str, Any]]:
+        pairs = [(nsid, host) for nsid in sorted(item.namespaces) for host in item.namespaces[nsid].hosts]
+        return [{"method": "nvmf_ns_add_host", "params": {"nqn": item.nqn, "nsid": nsid, "host": host}} for nsid, host in pairs]
+
+    @staticmethod
+    def _listener_entries(item: Subsystem) -> list[dict[str, Any]]:
+        made = []
+        for listener in item.listeners:
+            params: dict[str, Any] = {"nqn": item.nqn, "listen_address": listener.address(), "secure_channel": listener.secure}
+            if listener.sock_impl:
+                params["sock_impl"] = listener.sock_impl
+            made.append({"method": "nvmf_subsystem_add_listener", "params": params})
+        return made
 
 
 def _mask_within(mask: str, cores: int) -> bool:

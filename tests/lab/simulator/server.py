@@ -4,9 +4,9 @@
 
 """The wire: a Unix socket speaking SPDK's JSON-RPC 2.0, served by one thread as SPDK does.
 
-Facts of release 26.05 kept here: bare concatenated objects, no framing; a malformed request or one that does not fit into 256 KiB
+Facts kept here: bare concatenated objects, no framing; a malformed request or one that does not fit into 256 KiB (32 KiB before 26.05)
 closes the connection without an answer, even to good requests before it in the same packet; a request without an id is a
-notification; batches answer with one array; at most 64 connections are served at a time.
+notification; batches (from 26.05 on) answer with one array; at most 64 connections are served at a time.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import time
 from typing import Any, Callable
 
 from .decode import Pairs, RpcError
+from .release import Release
 
-BUFFER = 256 * 1024
+BUFFER, SMALL_BUFFER = 256 * 1024, 32 * 1024
 MAX_CONNECTIONS = 64
 _MEMBERS = {"jsonrpc", "method", "params", "id"}
 _NO_ID = object()
@@ -56,8 +57,11 @@ class SocketInUse(Exception):
 class Server:
     """Owns the listening socket, its lock file, the connections and the main loop."""
 
-    def __init__(self, path: str, dispatch: Callable[[str, Any], Any]) -> None:
+    def __init__(self, path: str, dispatch: Callable[[str, Any, bool], Any], release: Release | None = None) -> None:
         self.path = path
+        release = release or Release()
+        self.buffer = BUFFER if release.does("large_requests") else SMALL_BUFFER
+        self.batches = release.does("batches")
         self.dispatch = dispatch
         self.selector = selectors.DefaultSelector()
         self.connections: set[_Connection] = set()
@@ -73,7 +77,9 @@ class Server:
         self._posted: list[Callable[[], None]] = []
         self.selector.register(self._wake_read, selectors.EVENT_READ, self._woken)
         self._lock_fd = self._take_lock()
-        self.listener = self._bind()
+        self.listener: socket.socket | None = None
+        if release.does("socket_before_config"):
+            self.open()
 
     def _take_lock(self) -> int:
         if len(self.path.encode()) > 107 - len(".lock"):
@@ -98,11 +104,17 @@ class Server:
         sock.setblocking(False)
         return sock
 
+    def open(self) -> None:
+        """Make the socket, unless it is there."""
+        if self.listener is None:
+            self.listener = self._bind()
+
     def close(self) -> None:
         """Close everything and remove the socket and its lock file (a graceful exit)."""
         for connection in list(self.connections):
             self._close(connection)
-        self.listener.close()
+        if self.listener is not None:
+            self.listener.close()
         for name in (self.path, self.path + ".lock"):
             try:
                 os.unlink(name)
@@ -201,7 +213,7 @@ class Server:
 
     def _readable(self, connection: _Connection) -> None:
         try:
-            data = connection.sock.recv(BUFFER - len(connection.inbox))
+            data = connection.sock.recv(self.buffer - len(connection.inbox))
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -217,7 +229,7 @@ class Server:
                 self._close(connection)
                 return
             if not found:
-                if len(connection.inbox) >= BUFFER:
+                if len(connection.inbox) >= self.buffer:
                     self._close(connection)
                     return
                 break
@@ -226,7 +238,7 @@ class Server:
         self._flush(connection)
 
     def _request(self, connection: _Connection, value: Any) -> None:
-        if isinstance(value, list) and value:
+        if isinstance(value, list) and value and self.batches:
             batch = _Batch()
             for item in value:
                 self._single(connection, item, batch)
@@ -253,7 +265,7 @@ class Server:
             if self.drop(value["method"]):
                 self._close(connection)
                 return
-            result = self.dispatch(value["method"], params)
+            result = self.dispatch(value["method"], params, "params" in value)
         except RpcError as error:
             self._answer(connection, request_id, batch, error=error)
             return

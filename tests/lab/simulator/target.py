@@ -13,16 +13,16 @@ import sys
 import time
 from typing import Any, Callable
 
-from . import VERSION, VERSION_TEXT
 from .bdev import Bdevs
 from .bdev_rbd import Rbd
-from .decode import METHODS, RUNTIME, STARTUP, RpcError, decode, invalid_params
+from .decode import RUNTIME, STARTUP, RpcError, decode, invalid_params
 from .export import Exporter
 from .faults import Faults
 from .keyring import Keyring
 from .nvme import NvmeHost
-from .nvmf import Nvmf
+from .nvmf import PAUSING, Nvmf
 from .rbd_backend import Backend
+from .release import Release
 from .server import Deferred
 
 TOO_EARLY = "Method may only be called after framework is initialized using framework_start_init RPC."
@@ -41,6 +41,15 @@ SUBSYSTEMS: list[tuple[str, list[str]]] = [
     ("nvmf", ["bdev", "keyring", "sock", "accel", "iobuf"]),
     ("nbd", ["bdev"]),
 ]
+#: As recorded of 19.01.1.
+OLD_SUBSYSTEMS: dict[str, list[str]] = {
+    "copy": [],
+    "interface": [],
+    "net_framework": ["interface"],
+    "bdev": ["copy"],
+    "nvmf": ["bdev"],
+    "nbd": ["bdev"],
+}
 _SOCK = {
     "recv_buf_size": 4096,
     "send_buf_size": 4096,
@@ -58,7 +67,16 @@ _SOCK = {
 class Target:
     """State of the process. `post` runs a function in the main loop; `stop` ends it."""
 
-    def __init__(self, backend: Backend, exporter: Exporter, post: Callable[[Callable[[], None]], None], stop: Callable[[], None], cores: int = 1) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        exporter: Exporter,
+        post: Callable[[Callable[[], None]], None],
+        stop: Callable[[], None],
+        cores: int = 1,
+        release: Release | None = None,
+    ) -> None:
+        self.release = release or Release()
         self.post, self.stop, self.cores = post, stop, cores
         self.exporter = exporter
         self.state = STARTUP
@@ -67,7 +85,7 @@ class Target:
         self.keyring = Keyring()
         exporter.secret = self.keyring.secret
         self.bdevs = Bdevs(self)
-        self.nvme = NvmeHost(self.bdevs)
+        self.nvme = NvmeHost(self.bdevs, self.release)
         self.rbd = Rbd(self, self.bdevs, backend)
         self.nvmf = Nvmf(self)
         self.start_hook: Callable[[], None] = lambda: None
@@ -88,31 +106,49 @@ class Target:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
         print(f"[{stamp}.000000] simulator: *{level}*: {text}", file=sys.stderr, flush=True)
 
-    def call(self, method: str, params: Any) -> Any:
-        """Run one call. Raises `RpcError` with the recorded code and text."""
-        entry = METHODS.get(method)
+    def call(self, method: str, params: Any, given: bool = True) -> Any:
+        """Run one call; `given`: the request had a member "params". Raises `RpcError` with the release's code and text."""
+        entry = self.release.methods.get(method)
         if entry is None:
             raise RpcError(-32601, "Method not found")
+        name = entry["name"]
         if self.state not in entry["state"]:
+            if self.release.does("state_mask_error"):
+                mask = sum({STARTUP: 1, RUNTIME: 2}[state] for state in entry["state"])
+                raise RpcError(-1, f"Method is allowed in any state in the mask ({mask}), but current state is ({1 if self.state == STARTUP else 2})")
             raise RpcError(-1, TOO_EARLY if self.state == STARTUP else TOO_LATE)
-        self.faults.before(method)
-        decoded = decode(method, params)
-        handler = self._handlers.get(method)
+        self.faults.before(name)
+        decoded = decode(self.release, method, params, given)
+        handler = self._handlers.get(name)
         if handler is None:
             raise RpcError(-32603, f"{method} is not part of the simulator")
-        result = handler(decoded)
+        try:
+            result = self.nvmf.paused(name, decoded, handler) if name in PAUSING and self.release.does("busy") else handler(decoded)
+        except RpcError as error:
+            raise self._as_released(name, error) from None
         # an answer is what was true at the time of the call
         return result if isinstance(result, Deferred) else copy.deepcopy(result)
+
+    def _as_released(self, name: str, error: RpcError) -> RpcError:
+        """Up to 19.07 the bdev methods have no errno of their own: -32602, and only deletions say more."""
+        if self.release.does("bdev_errno") or not -4096 < error.code < 0:
+            return error
+        return RpcError(-32602, error.message if name.endswith(("_delete", "_detach_controller")) else "Invalid parameters")
+
+    def crash(self, reason: str) -> None:
+        """What the release does here: it dies without a word to anybody, and leaves its socket behind."""
+        self.log("ERROR", f"crash: {reason}")
+        os.kill(os.getpid(), signal.SIGSEGV)
 
     # -- framework ----------------------------------------------------------------------------------------------------------------
 
     def rpc_spdk_get_version(self, p: dict[str, Any]) -> dict[str, Any]:
-        return {"version": VERSION_TEXT, "fields": VERSION}
+        return self.release.version
 
     def rpc_rpc_get_methods(self, p: dict[str, Any]) -> list[str]:
-        if not p.get("current"):
-            return list(METHODS)
-        return [name for name, entry in METHODS.items() if self.state in entry["state"]]
+        methods = self.release.methods
+        shown = [name for name, entry in methods.items() if p.get("include_aliases") or not entry.get("alias")]
+        return [name for name in shown if self.state in methods[name]["state"]] if p.get("current") else shown
 
     def rpc_framework_start_init(self, p: dict[str, Any]) -> bool:
         self.state = RUNTIME
@@ -126,12 +162,22 @@ class Target:
         return Deferred(lambda: (self.initialised, True))
 
     def rpc_framework_get_subsystems(self, p: dict[str, Any]) -> list[dict[str, Any]]:
-        return [{"subsystem": name, "depends_on": list(needs)} for name, needs in SUBSYSTEMS]
+        return [{"subsystem": name, "depends_on": list(needs)} for name, needs in self._subsystems().items()]
+
+    def _subsystems(self) -> dict[str, list[str]]:
+        return OLD_SUBSYSTEMS if self.release.does("state_mask_error") else dict(SUBSYSTEMS)
 
     def rpc_framework_get_config(self, p: dict[str, Any]) -> Any:
         name = p["name"]
-        if name not in dict(SUBSYSTEMS):
+        if name not in self._subsystems():
             raise RpcError(-32602, f"Subsystem '{name}' not found")
+        return self._released_entries(self._config(name, p))
+
+    def _released_entries(self, entries: list[Any]) -> list[Any]:
+        made = [self._released_entries(entry) if isinstance(entry, list) else self.release.config_entry(entry) for entry in entries]
+        return [entry for entry in made if entry is not None]
+
+    def _config(self, name: str, p: dict[str, Any]) -> list[Any]:
         if name == "bdev":
             return self.bdevs.config(self.nvme.config(), p.get("with_batches", False))
         if name == "nvmf":

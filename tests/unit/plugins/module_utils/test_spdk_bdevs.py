@@ -28,11 +28,11 @@ def ceph(images):
     return FakeCeph(images)
 
 
-def run(fake, ceph, *wishes, clusters=(), check=False, wait=0.5, timeout=10):
+def run(fake, ceph, *wishes, clusters=(), check=False, wait=0.5, timeout=10, unit=None):
     """One call of the module without the module."""
     items = wanted_bdevs(wishes)
     with Target.open(fake.path, timeout) as target:
-        manager = BdevManager(target, lambda: ceph, wait, grace=0.2)
+        manager = BdevManager(target, lambda: ceph, wait, grace=0.2, resize_unit=unit)
         try:
             manager.plan(items, clusters)
             if not check:

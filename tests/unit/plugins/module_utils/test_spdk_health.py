@@ -125,3 +125,8 @@ def test_blocklisted_clients_of_this_host_only():
     ceph = FakeCeph({})
     ceph.blocked = ["127.0.0.1:0/1", "192.0.2.77:0/2"]
     assert health.blocklisted(ceph) == ["127.0.0.1:0/1"]
+
+
+def test_a_removed_key_that_lives_on():
+    keys = [{"name": "a", "removed": False}, {"name": "b", "removed": True}, {"name": "a", "removed": True}]
+    assert [found["object"] for found in health.keyring_problems(keys)] == ["b"]

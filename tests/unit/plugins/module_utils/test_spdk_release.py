@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_release import METHODS, ReleaseTable, Span, UnsupportedError, release_name
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import Target, bdev_facts, listener_facts, normal_address
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_release import METHODS, RELEASES, ReleaseTable, Span, UnsupportedError, release_name
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystem_facts import listener_facts, normal_address
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import Target, bdev_facts
 
 
 def test_names_by_release():
@@ -70,6 +71,54 @@ def test_a_target_is_recognised(make_target, release):
         expected = release if release >= (19, 10) else (19, 1)
         assert (target.release["major"], target.release["minor"]) == expected
         assert target.bdevs() == [] and target.clusters() == [] and target.subsystems() == []
+
+
+def test_a_pre_release_has_what_the_release_before_it_has(fake):
+    fake.spdk_get_version = lambda: {"version": "SPDK v25.01-pre", "fields": {"major": 25, "minor": 1, "patch": 0, "suffix": "-pre", "commit": "x"}}
+    with Target.open(fake.path, 5) as target:
+        assert (target.table.name, target.table.surely) == ("25.01-pre", (24, 9))
+        assert target.release == {"version": "SPDK v25.01-pre", "major": 25, "minor": 1}
+        assert target.table.has("nvmf_subsystem_add_host", "dhchap_key") and not target.table.has("nvmf_create_subsystem", "enable_nssr")
+
+
+def test_what_a_coming_release_has_or_drops_is_not_sent_to_its_pre_release():
+    coming, table = ReleaseTable((26, 9), pre=True), ReleaseTable((26, 5))
+    assert not coming.has("nvmf_create_subsystem", "admin_label") and ReleaseTable((26, 9)).has("nvmf_create_subsystem", "admin_label")
+    assert not coming.has("nvmf_create_subsystem", "max_discard_size_kib") and table.has("nvmf_create_subsystem", "max_discard_size_kib")
+    with pytest.raises(UnsupportedError) as caught:
+        ReleaseTable((24, 5), pre=True).check_params("nvmf_subsystem_add_host", {"nqn": "n", "host": "h", "dhchap_key": "k"}, "x")
+    assert "24.05" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "since"),
+    [
+        ("nvmf_subsystem_add_host", {"psk": "k"}, (23, 5)),
+        ("nvmf_subsystem_add_host", {"dhchap_key": "k"}, (24, 5)),
+        ("nvmf_subsystem_add_host", {"dhchap_ctrlr_key": "k"}, (24, 5)),
+        ("nvmf_subsystem_add_listener", {"secure_channel": True}, (23, 5)),
+        ("nvmf_discovery_add_referral", {"secure_channel": True}, (24, 1)),
+        ("bdev_rbd_create", {"read_only": True}, (25, 9)),
+        ("nvmf_subsystem_add_ns", {"namespace": {"bdev_name": "b", "no_auto_visible": True}}, (24, 5)),
+    ],
+)
+def test_a_security_option_is_sent_or_an_error_in_every_release(method, params, since):
+    for release in RELEASES:
+        table = ReleaseTable(release)
+        if release >= since:
+            table.require(method, "x")
+            table.check_params(method, params, "x")
+            continue
+        with pytest.raises(UnsupportedError) as caught:
+            table.require(method, "x")
+            table.check_params(method, params, "x")
+        assert release_name(since) in caught.value.remedy
+
+
+def test_an_unknown_part_of_an_object_is_an_error():
+    with pytest.raises(UnsupportedError):
+        ReleaseTable((26, 5)).check_params("nvmf_subsystem_add_ns", {"namespace": {"bdev_name": "b", "typo": 1}}, "x")
+    ReleaseTable((26, 5)).check_params("bdev_rbd_register_cluster", {"name": "c", "config_param": {"mon_host": "m"}}, "x")
 
 
 def test_something_else_behind_the_socket(fake):

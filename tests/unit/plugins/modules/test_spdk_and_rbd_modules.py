@@ -65,7 +65,9 @@ def test_subsystem_and_transport(target):
     done = run_module("nvmf_subsystem", wish)
     assert checked["rpc_calls"] == done["rpc_calls"] and done["changed"]
     (subsystem,) = done["subsystems"]
-    assert subsystem["namespaces"] == [{"nsid": 1, "bdev": "a", "uuid": UUID, "nguid": UUID.replace("-", ""), "anagrpid": None}]
+    ids = {"nsid": 1, "bdev": "a", "uuid": UUID, "nguid": UUID.replace("-", ""), "eui64": None}
+    assert subsystem["namespaces"] == [{**ids, "anagrpid": None, "auto_visible": True, "hosts": [], "ptpl_file": None}]
+    assert checked["subsystems"] == done["subsystems"]
     assert run_module("nvmf_subsystem", {**base, "subsystems": [{key: value for key, value in wish.items() if key != "socket"}]})["changed"] is False
     assert run_module("nvmf_subsystem", {**base, "nqn": NQN, "state": "absent"})["subsystems"][0]["state"] == "absent"
 
@@ -118,6 +120,8 @@ def test_bad_input_is_one_clear_sentence_and_changes_nothing(target, module, par
         ("spdk_rbd_bdev", {"name": "a", "state": "absent"}),
         ("nvmf_subsystem", {"nqn": NQN}),
         ("nvmf_transport", {"trtype": "TCP"}),
+        ("nvmf_referral", {"traddr": "192.0.2.1"}),
+        ("spdk_keyring", {"name": "k", "path": "/k"}),
         ("spdk_target_info", {}),
     ],
 )
@@ -125,6 +129,30 @@ def test_no_target(tmp_path, module, params):
     path = str(tmp_path / "none.sock")
     result = run_module(module, {"socket": path, **params})
     assert result["failed"] and path in result["msg"] and "start the SPDK target" in result["error"]["remedy"]
+
+
+def test_target_info_costs_the_same_for_one_and_for_many(base, target):
+    counts = []
+    for number in range(40):
+        target.nvmf_create_subsystem(f"{NQN}{number}", f"S{number}", 8, False)
+        target.nvmf_subsystem_add_host(f"{NQN}{number}", NQN)
+        if number in (0, 39):
+            target.calls.clear()
+            result = run_module("spdk_target_info", {**base, "images": False, "connections": False})
+            assert len(result["target"]["subsystems"]) == number + 1
+            counts.append([method for method, _params in target.calls])
+    assert counts[0] == counts[1] and counts[0].count("framework_get_config") == 1
+
+
+def test_a_key_in_place_of_its_name_is_refused_and_never_shown(target, tmp_path):
+    for module, params in (
+        ("nvmf_subsystem", {"nqn": NQN, "hosts": [{"nqn": NQN, "psk": "NVMeTLSkey-1:01:c2VjcmV0:"}]}),
+        ("nvmf_subsystem", {"subsystems": [{"nqn": NQN, "hosts": [{"nqn": NQN, "dhchap_key": "DHHC-1:00:c2VjcmV0:"}]}]}),
+        ("spdk_keyring", {"name": "k", "path": "NVMeTLSkey-1:01:c2VjcmV0:"}),
+        ("spdk_keyring", {"keys": [{"name": "DHHC-1:00:c2VjcmV0:", "path": "/k"}]}),
+    ):
+        result = run_module(module, {"socket": target.path, **params})
+        assert result["failed"] and "a key itself" in result["msg"] and "c2VjcmV0" not in json.dumps(result)
 
 
 @pytest.mark.parametrize("module", ["spdk_target_info", "nvmf_transport"])
