@@ -81,44 +81,6 @@ def _explain(number: int, path: dict[str, t.Any], said: list[str]) -> tuple[str,
     return _CAUSES.get(number, ("the kernel refused", "look into dmesg"))
 
 
-class KernelLog:
-    """What the kernel says of NVMe from now on. Lines that could hold a key are left out."""
-
-    def __init__(self, file: str) -> None:
-        self._handle: int | None = None
-        try:
-            self._handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            os.lseek(self._handle, 0, os.SEEK_END)
-        except OSError:
-            pass
-        self.readable = self._handle is not None
-        self._said: list[str] = []
-
-    def lines(self) -> list[str]:
-        """All lines so far, without their time."""
-        while self._handle is not None:
-            try:
-                record = os.read(self._handle, 8192)
-            except BlockingIOError:
-                break
-            except OSError as exc:
-                if exc.errno == errno.EPIPE:
-                    continue  # some were overwritten before they were read
-                break
-            if not record:
-                break
-            for text in record.decode(errors="replace").splitlines():
-                message = text.partition(";")[2]
-                noise = "DHHC-1" in message or "NVMeTLSkey" in message or "will reconnect forever" in message
-                if "nvme" in message and not noise:
-                    self._said.append(message)
-        return list(self._said)
-
-    def __del__(self) -> None:
-        if self._handle is not None:
-            os.close(self._handle)
-
-
 class Connector:
     """Connects and disconnects one host; ``sysfs`` is a ``SysfsNvme``, ``identify`` an ``Identify``.
 
@@ -217,7 +179,7 @@ class Connector:
         self.load(path)
         self.check(path)
         line = self.options(path)
-        log = KernelLog(self.kmsg)
+        log = _nvme_fabrics.KernelLog(self.kmsg)
         try:
             answer = self.exchange(line)
         except OSError as exc:
@@ -255,19 +217,11 @@ class Connector:
         self._await_namespaces(name)
         return name
 
-    def _prove(self, path: dict[str, t.Any], name: str, log: KernelLog) -> None:
-        """A target that does not ask for DH-HMAC-CHAP is connected to without it, whatever keys the kernel has: such a path is taken away again.
-
-        Only the kernel's log tells. Where it cannot be read, the path stays.
-        """
-        wanted = [
-            word for key, word in (("dhchap_secret_file", "authenticated with"), ("dhchap_ctrl_secret_file", "controller authenticated")) if path.get(key)
-        ]
-        if not wanted or not log.readable:
+    def _prove(self, path: dict[str, t.Any], name: str, log: _nvme_fabrics.KernelLog) -> None:
+        """Take a path away again that was not authenticated, although it has keys."""
+        if _nvme_fabrics.proven(path, name, log):
             return
         said = log.lines()
-        if all(any(f"{name}: qid 0: {word}" in line for line in said) for word in wanted):
-            return
         # Linux 6.1 takes the option also when it was built without; the attribute is there only when it was built with it
         able = os.path.exists(os.path.join(self.sysfs.controller_dir(name), "dhchap_secret"))
         self.disconnect(name)

@@ -258,6 +258,54 @@ def exchange(text: str, fabrics: str = FABRICS) -> str:
         os.close(handle)
 
 
+class KernelLog:
+    """What the kernel says of NVMe from now on. Lines that could hold a key are left out."""
+
+    def __init__(self, file: str = "/dev/kmsg") -> None:
+        self._handle: int | None = None
+        try:
+            self._handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.lseek(self._handle, 0, os.SEEK_END)
+        except OSError:
+            pass
+        self.readable = self._handle is not None
+        self._said: list[str] = []
+
+    def lines(self) -> list[str]:
+        """All lines so far, without their time."""
+        while self._handle is not None:
+            try:
+                record = os.read(self._handle, 8192)
+            except BlockingIOError:
+                break
+            except OSError as exc:
+                if exc.errno == errno.EPIPE:
+                    continue  # some were overwritten before they were read
+                break
+            if not record:
+                break
+            for text in record.decode(errors="replace").splitlines():
+                message = text.partition(";")[2]
+                noise = "DHHC-1" in message or "NVMeTLSkey" in message or "will reconnect forever" in message
+                if "nvme" in message and not noise:
+                    self._said.append(message)
+        return list(self._said)
+
+    def __del__(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+
+
+def proven(path: t.Mapping[str, t.Any], name: str, log: KernelLog) -> bool:
+    """Whether a new controller was authenticated by all the keys of its path; true also where the kernel's log cannot be read.
+
+    A target that does not ask for DH-HMAC-CHAP is connected to without it, whatever keys the kernel has, and only its log tells (Linux 6.1, 6.12).
+    """
+    wanted = [word for key, word in (("dhchap_secret_file", "authenticated with"), ("dhchap_ctrl_secret_file", "controller authenticated")) if path.get(key)]
+    said = log.lines()
+    return not log.readable or all(any(f"{name}: qid 0: {word}" in line for line in said) for word in wanted)
+
+
 # -- the program ---------------------------------------------------------------------------------------------
 
 
@@ -273,7 +321,12 @@ def main(argv: list[str]) -> int:
             if cause:
                 raise OSError(errno.ENODEV, cause)
             check_kernel(path)
-            exchange(line(path))
+            log = KernelLog()
+            name = "nvme" + exchange(line(path)).partition("instance=")[2].partition(",")[0]
+            if not proven(path, name, log):
+                with open(f"/sys/class/nvme/{name}/delete_controller", "w", encoding="ascii") as file:
+                    file.write("1")
+                raise OSError(errno.EKEYREJECTED, "the target did not authenticate with DH-HMAC-CHAP; the path was taken away again")
         except OSError as exc:
             if exc.errno != errno.EALREADY:
                 print(f"{text}: {exc.strerror}", file=sys.stderr)

@@ -105,6 +105,8 @@ class Boot:
         self.file = host.root / "connections"
         monkeypatch.setattr(_nvme_fabrics, "load", lambda _transport: None)
         monkeypatch.setattr(_nvme_fabrics, "exchange", self.exchange)
+        self.proven = True
+        monkeypatch.setattr(_nvme_fabrics, "proven", lambda _path, name, _log: self.proven or name != "nvme0")
         monkeypatch.setattr(_nvme_fabrics, "check_kernel", lambda _path: None)
         made = _nvme_fabrics.line
         monkeypatch.setattr(_nvme_fabrics, "line", lambda path: made(path, str(host.root / "etc")))
@@ -138,3 +140,33 @@ def test_boot_goes_on_after_a_failure_and_shows_no_key(host: FakeHost, monkeypat
     assert "/nowhere/key: No such file" in said
     assert KEY not in said
     assert len(boot.lines) == 1
+
+
+def test_boot_keeps_no_path_that_was_not_authenticated(host: FakeHost, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    boot = Boot(host, monkeypatch)
+    boot.proven = False
+    deleted: list[str] = []
+    real = open
+
+    def fake_open(file: str, *mode: t.Any, **more: t.Any) -> t.Any:
+        if str(file).startswith("/sys/"):
+            deleted.append(file)
+            file = str(host.root / "delete")
+        return real(file, *mode, **more)
+
+    monkeypatch.setattr("builtins.open", fake_open)
+    assert boot.run({**PATH, "dhchap_secret_file": host.key("host", DHCHAP)}) == 1
+    assert deleted == ["/sys/class/nvme/nvme0/delete_controller"]
+    assert "did not authenticate" in capsys.readouterr().err
+
+
+def test_proof_is_the_kernels_word_for_this_controller(host: FakeHost) -> None:
+    log = _nvme_fabrics.KernelLog(str(host.root / "dev/kmsg"))
+    both = {"dhchap_secret_file": "/a", "dhchap_ctrl_secret_file": "/b"}
+    assert _nvme_fabrics.proven({}, "nvme0", log) is True
+    # the log began with a word for nvme7, but before this connection
+    assert _nvme_fabrics.proven(both, "nvme7", log) is False
+    host.says(["nvme nvme0: qid 0: authenticated with hash hmac(sha256) dhgroup null"])
+    assert _nvme_fabrics.proven({"dhchap_secret_file": "/a"}, "nvme0", log) is True
+    assert _nvme_fabrics.proven(both, "nvme0", log) is False
+    assert _nvme_fabrics.proven(both, "nvme0", _nvme_fabrics.KernelLog("/nowhere")) is True
