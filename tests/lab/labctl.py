@@ -64,7 +64,7 @@ class Lab:
         self.shape: dict[str, object] = {}
         with contextlib.suppress(OSError, ValueError, KeyError):
             told = json.loads((self.state / "lab.json").read_text())
-            self._make(told["targets"], told["hypervisors"], told["local_nvme"])
+            self._make(told["targets"], told["hypervisors"], told.get("local_nvme", False))
             self.shape = told
 
     def _make(self, targets: int, hypervisors: int, local_nvme: bool) -> None:
