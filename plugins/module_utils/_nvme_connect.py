@@ -19,8 +19,8 @@ import stat
 import subprocess
 import time
 import typing as t
-import uuid as uuid_module
 
+from ansible_collections.nvmeof.spdk.plugins.module_utils import _nvme_fabrics
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 
 LIVE = "live"
@@ -42,8 +42,43 @@ _CAUSES = {
     errno.ENODEV: ("no such device", "with rdma, check that this host has an RDMA device"),
     errno.EACCES: ("permission denied", "run the task as root (become)"),
     errno.EPERM: ("permission denied", "run the task as root (become)"),
-    errno.EKEYREJECTED: ("authentication failed", "check the host's keys on the target"),
+    errno.ENOKEY: ("the target wants DH-HMAC-CHAP, and this host has no key for it", "set dhchap_secret_file (host {hostnqn})"),
+    errno.EKEYREJECTED: ("the target rejected this host's DH-HMAC-CHAP key", "compare dhchap_secret_file with the key of {hostnqn} at the target"),
+    errno.ESRCH: ("no program on this host makes TLS handshakes for the kernel", "install and start tlshd (package ktls-utils)"),
 }
+#: What the kernel's log adds, in the order in which it counts: a part of the line, cause and remedy. Linux 6.12.
+_SAID = (
+    ("controller authentication failed", "the target could not prove itself", "compare dhchap_ctrl_secret_file with the target's own key for {hostnqn}"),
+    (
+        "TLS handshake complete, error",
+        "the TLS handshake failed: the keys differ, or the target's port has no TLS",
+        "compare tls_psk_file with the psk of {hostnqn} at the target, and see that the listener is a secure channel; tlshd's journal has more",
+    ),
+    ("TLS handshake failed, error", "the TLS handshake failed, or was too slow", "see tlshd's journal here and at the target"),
+    ("failed to start TLS", "the TLS handshake could not begin", "install and start tlshd (package ktls-utils), and give tlshd.conf: keyrings=.nvme"),
+    ("authentication setup failed", "the target wants DH-HMAC-CHAP, which failed here", "set dhchap_secret_file, and use a kernel built with NVME_HOST_AUTH"),
+    ("invalid service ID", "nothing listens there by RDMA", "check traddr, trsvcid and transport, and the subsystem's listeners on the target"),
+    ("failed to receive icresp", "the target hung up", "if its port wants TLS, set tls and tls_psk_file; else check that it is an NVMe/TCP port"),
+)
+
+
+def _label(path: dict[str, t.Any]) -> str:
+    """A path as the object of an error."""
+    return f"{path['nqn']} at {path['transport']} {path['traddr']}:{path['trsvcid']}"
+
+
+def _explain(number: int, path: dict[str, t.Any], said: list[str]) -> tuple[str, str]:
+    """Cause and remedy of a refusal, from the kernel's errno and from what it logged meanwhile."""
+    if number not in (errno.ENOKEY, errno.ESRCH):
+        for part, cause, remedy in _SAID:
+            if any(part in line for line in said):
+                return cause, remedy
+    if path.get("tls") and number == errno.ETIMEDOUT:
+        return (
+            "the address does not answer, or the TLS handshake failed",
+            "check traddr and network, the psk at the target and in tls_psk_file, and tlshd's journal",
+        )
+    return _CAUSES.get(number, ("the kernel refused", "look into dmesg"))
 
 
 class Connector:
@@ -57,7 +92,8 @@ class Connector:
         sysfs: t.Any,
         identify: t.Any,
         *,
-        fabrics: str = "/dev/nvme-fabrics",
+        fabrics: str = _nvme_fabrics.FABRICS,
+        kmsg: str = "/dev/kmsg",
         wait_timeout: float = 30,
         run: t.Callable[..., t.Any] = subprocess.run,
         clock: t.Callable[[], float] = time.monotonic,
@@ -66,6 +102,7 @@ class Connector:
         self.sysfs = sysfs
         self.identify = identify
         self.fabrics = fabrics
+        self.kmsg = kmsg
         self.wait_timeout = wait_timeout
         self.run = run
         self.clock = clock
@@ -83,46 +120,40 @@ class Connector:
     # -- connect ---------------------------------------------------------------------------------------------
 
     def identity(self, path: dict[str, t.Any]) -> tuple[str, str]:
-        """The host NQN and host id to connect with.
-
-        The kernel (6.5 and newer) refuses one hostid under two hostnqns, so a hostnqn that is not the file's gets
-        a hostid of its own: the UUID in it, else one computed from it.
-        """
-        file_nqn, file_id = self.sysfs.host_identity()
-        hostnqn = path.get("hostnqn") or file_nqn
-        if not hostnqn:
-            raise HopError(
-                "this host has no NQN",
-                obj=path["nqn"],
-                hop="path",
-                call=f"read {self.sysfs.etc}/hostnqn",
-                remedy="set hostnqn, or run: uuidgen > /etc/nvme/hostid; echo nqn.2014-08.org.nvmexpress:uuid:$(cat /etc/nvme/hostid) > /etc/nvme/hostnqn",
-            )
-        if hostnqn == file_nqn and file_id:
-            return hostnqn, file_id
-        match = re.search(r":uuid:([0-9a-fA-F-]{36})$", hostnqn)
-        return hostnqn, match.group(1).lower() if match else str(uuid_module.uuid5(uuid_module.NAMESPACE_URL, hostnqn))
+        """The host NQN and host id to connect with."""
+        return self._told(path, lambda: _nvme_fabrics.identity(path, self.sysfs.etc))
 
     def options(self, path: dict[str, t.Any]) -> str:
-        """The line for ``/dev/nvme-fabrics``; unset options are the kernel's defaults."""
-        hostnqn, hostid = self.identity(path)
-        pairs = [(key, path.get(key)) for key in ("nqn", "transport", "traddr", "trsvcid", "host_traddr")]
-        pairs += [("hostnqn", hostnqn), ("hostid", hostid)]
-        pairs += [(key, path.get(key)) for key in ("ctrl_loss_tmo", "reconnect_delay", "keep_alive_tmo", "fast_io_fail_tmo", "nr_io_queues")]
-        return ",".join(f"{key}={value}" for key, value in pairs if value is not None)
+        """The line for ``/dev/nvme-fabrics``, secrets included; unset options are the kernel's defaults."""
+        return self._told(path, lambda: _nvme_fabrics.line(path, self.sysfs.etc))
+
+    def check(self, path: dict[str, t.Any]) -> None:
+        """Raise for what can be known without connecting: the host's NQN, its keys, what its kernel can, its RDMA device."""
+        self.identity(path)
+        self._told(path, lambda: _nvme_fabrics.check_keys(path))
+        if os.path.exists(self.fabrics):
+            self._told(path, lambda: _nvme_fabrics.check_kernel(path, self.fabrics))
+        if path["transport"] == "rdma" and not self.sysfs.rdma_devices():
+            raise HopError(
+                "this host has no RDMA device",
+                obj=_label(path),
+                hop="path",
+                call=f"list {self.sysfs.root}/class/infiniband",
+                remedy="load the driver of the network card, or make a soft-RoCE device: rdma link add rxe0 type rxe netdev eth0",
+            )
+
+    @staticmethod
+    def _told(path: dict[str, t.Any], work: t.Callable[[], t.Any]) -> t.Any:
+        """Do ``work``; its error becomes one of this path."""
+        try:
+            return work()
+        except _nvme_fabrics.FabricsError as exc:
+            raise HopError(exc.message, obj=_label(path), hop="path", call=exc.call, cause=exc.cause, remedy=exc.remedy) from None
 
     def load(self, path: dict[str, t.Any]) -> None:
         """Make sure that ``/dev/nvme-fabrics`` exists; nvme-cli 2.3 does not load the module either."""
-        if os.path.exists(self.fabrics):
-            return
         module = "nvme-" + path["transport"]
-        cause = None
-        try:
-            done = self.run(["modprobe", module], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
-            if done.returncode:
-                cause = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
-        except OSError as exc:
-            cause = f"modprobe: {exc.strerror}"
+        cause = _nvme_fabrics.load(path["transport"], self.fabrics, self.run)
         if cause is None and not self.wait(lambda: os.path.exists(self.fabrics), 5):
             cause = f"{self.fabrics} did not appear"
         if cause is not None:
@@ -137,21 +168,18 @@ class Connector:
 
     def exchange(self, line: str) -> str:
         """One write to the kernel's connect file and its answer; raises :class:`OSError` with the kernel's errno."""
-        handle = os.open(self.fabrics, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            os.write(handle, line.encode())
-            return os.read(handle, 4096).decode(errors="replace")
-        finally:
-            os.close(handle)
+        return _nvme_fabrics.exchange(line, self.fabrics)
 
     def connect(self, path: dict[str, t.Any]) -> str:
         """Connect one path, wait until it is live and its namespaces are there; the controller's name.
 
         The write itself blocks until the kernel has connected or given up, 3 s and more for a dead address.
         """
-        label = f"{path['nqn']} at {path['transport']} {path['traddr']}:{path['trsvcid']}"
+        label = _label(path)
         self.load(path)
+        self.check(path)
         line = self.options(path)
+        log = _nvme_fabrics.KernelLog(self.kmsg)
         try:
             answer = self.exchange(line)
         except OSError as exc:
@@ -160,15 +188,16 @@ class Connector:
                 existing = self.find(path)
                 if existing:
                     return str(existing[0]["name"])
-            cause, remedy = _CAUSES.get(exc.errno or 0, ("the kernel refused", "look into dmesg"))
+            said = log.lines()
+            cause, remedy = _explain(exc.errno or 0, path, said)
             raise HopError(
                 f"cannot connect: {cause}",
                 obj=label,
                 hop="path",
                 call=f"write {self.fabrics}",
-                cause=f"{exc.strerror} (errno {exc.errno})",
+                cause="; ".join([f"{exc.strerror} (errno {exc.errno})", *said]),
                 remedy=remedy.format(hostnqn=path.get("hostnqn") or self.sysfs.host_identity()[0]),
-            ) from exc
+            ) from None
         match = re.search(r"instance=([0-9]+)", answer)
         if match is None:
             raise HopError(
@@ -184,8 +213,63 @@ class Connector:
                 call="read state",
                 remedy="look into dmesg and at the target",
             )
+        self._prove(path, name, log)
         self._await_namespaces(name)
         return name
+
+    def _prove(self, path: dict[str, t.Any], name: str, log: _nvme_fabrics.KernelLog) -> None:
+        """Take a path away again that was not authenticated, although it has keys."""
+        if _nvme_fabrics.proven(path, name, log):
+            return
+        said = log.lines()
+        # Linux 6.1 takes the option also when it was built without; the attribute is there only when it was built with it
+        able = os.path.exists(os.path.join(self.sysfs.controller_dir(name), "dhchap_secret"))
+        self.disconnect(name)
+        if not able:
+            raise HopError(
+                "this kernel cannot do DH-HMAC-CHAP; the path was taken away again",
+                obj=_label(path),
+                hop="path",
+                call="read dhchap_secret",
+                cause="the controller has no such attribute",
+                remedy="use a kernel built with NVME_HOST_AUTH (Debian 13's is), or leave the key files out here and at the target",
+            )
+        raise HopError(
+            "the target did not authenticate with DH-HMAC-CHAP; the path was taken away again",
+            obj=_label(path),
+            hop="path",
+            call="read /dev/kmsg",
+            cause="; ".join(said) or "the kernel said nothing of an authentication",
+            remedy="give this host's entry at the target its keys (and let the target not allow any host), or leave the key files out here",
+        )
+
+    def insecure(self, path: dict[str, t.Any], controller: dict[str, t.Any]) -> list[str]:
+        """What an existing path lacks of the security that is asked for."""
+        has = self.sysfs.security(controller["name"])
+        lacks = []
+        for key, text in (("dhchap_secret_file", "this host was not authenticated"), ("dhchap_ctrl_secret_file", "the target was not authenticated")):
+            if path.get(key) and not has[key[:-5]]:
+                lacks.append(text)
+        if path.get("tls") and not has["tls_key"]:
+            lacks.append("it is not encrypted")
+        return lacks
+
+    def other_keys(self, path: dict[str, t.Any], controller: dict[str, t.Any]) -> list[str]:
+        """Which keys of an existing path are not those of the files any more."""
+        has = self.sysfs.security(controller["name"])
+        found: list[str] = []
+        try:
+            self.check(path)
+        except HopError:
+            return found  # said already
+        for key in ("dhchap_secret_file", "dhchap_ctrl_secret_file"):
+            if path.get(key) and has[key[:-5]] not in (None, _nvme_fabrics.secret(path[key], "DHHC-1")[0]):
+                found.append(f"its {key[:-5]} is another one than in {path[key]}")
+        if path.get("tls_psk_file") and has["tls_key"]:
+            now = _nvme_fabrics.key_bytes(int(has["tls_key"], 16))
+            if now is not None and now != _nvme_fabrics.tls_psk(path["tls_psk_file"], self.identity(path)[0], path["nqn"])[1]:
+                found.append(f"its TLS key is another one than in {path['tls_psk_file']}")
+        return found
 
     def _await_namespaces(self, name: str) -> None:
         """The kernel scans after the connect has returned; wait until every namespace served is there, at most 5 s.

@@ -169,6 +169,18 @@ class SysfsNvme:
             "queue_count": self._number(base, "queue_count"),
         }
 
+    def security(self, name: str) -> dict[str, str | None]:
+        """Secrets and key serial (hex) of a controller: ``dhchap_secret``, ``dhchap_ctrl_secret``, ``tls_key``; ``None`` without. Never to be shown."""
+        found: dict[str, str | None] = {}
+        for key in ("dhchap_secret", "dhchap_ctrl_secret", "tls_key"):
+            text = self._text(self.controller_dir(name), key)
+            found[key] = text if text and text != "none" and text.strip("0") else None
+        return found
+
+    def rdma_devices(self) -> list[str]:
+        """Names of this host's RDMA devices."""
+        return self._names(self.root, "class", "infiniband")
+
     def controllers(self) -> list[dict[str, t.Any]]:
         """All controllers, PCIe ones too, in the order of their numbers."""
         found = (self.controller(name) for name in self._names(self.root, "class", "nvme") if _CONTROLLER.match(name))

@@ -14,7 +14,9 @@ description:
   - Connects the paths of a subsystem through the kernel's C(/dev/nvme-fabrics) and disconnects them through sysfs. It needs no nvme-cli.
   - A path is the same when its NQN, transport, address, service and, where given, host address are. A path that is connecting exists.
   - Timeouts of an existing path are set live; other options that differ are reported in C(problems) and need a new connection.
-  - Connections do not survive a boot by this module; the role P(nvmeof.spdk.nvme_initiator#role) makes them persistent.
+    A path that exists without the security asked for is refused.
+  - Keys are named by files of the host. What is in them goes to the kernel only, never to a command line, a result, a log or a diff.
+  - With O(persistent_file) the paths are also written for the boot; the role P(nvmeof.spdk.nvme_initiator#role) has the unit that reads the file.
 author:
   - nvmeof.spdk contributors (@nvmeof-spdk)
 attributes:
@@ -23,7 +25,7 @@ attributes:
     description: Nothing is connected, set or disconnected; a refusal because of a device in use is the same.
   diff_mode:
     support: full
-    description: Shows the paths and timeouts that change.
+    description: Shows the paths and timeouts that change, and the lines of O(persistent_file).
   idempotent:
     support: full
     description: A path that exists with these timeouts is left alone.
@@ -59,6 +61,32 @@ options:
     description:
       - The NQN to connect as; without it, the one in C(/etc/nvme/hostnqn).
     type: str
+  hostid:
+    description:
+      - The host ID (a UUID) to connect with; without it, the one in C(/etc/nvme/hostid), or one made from another O(hostnqn) than the file's.
+        The kernel lets no two host NQNs share one.
+    type: str
+  dhchap_secret_file:
+    description:
+      - A file of the host with its DH-HMAC-CHAP key (C(DHHC-1:...:), as C(nvme gen-dhchap-key) prints it), mode 0600.
+        The target must ask for it; a path whose target does not is taken away again.
+      - Needs a kernel built with NVME_HOST_AUTH (Debian 13's is, Debian 12's is not).
+    type: path
+  dhchap_ctrl_secret_file:
+    description:
+      - A file of the host with the target's key, so that the target has to prove itself too. Needs O(dhchap_secret_file).
+    type: path
+  tls:
+    description:
+      - Encrypt the path with TLS 1.3. Needs O(transport=tcp), a kernel built with NVME_TCP_TLS (Linux 6.7 and newer) and tlshd (package ktls-utils).
+      - Without O(tls_psk_file) the kernel uses a key of its keyring C(.nvme) for this host and subsystem.
+    type: bool
+    default: false
+  tls_psk_file:
+    description:
+      - A file of the host with the pre-shared key (C(NVMeTLSkey-1:...:), as C(nvme gen-tls-key) prints it), mode 0600. The key that TLS uses is derived
+        from it and put into the kernel's keyring.
+    type: path
   ctrl_loss_tmo:
     description:
       - Seconds after which the kernel gives a lost path up for good and removes its devices. V(-1) is never.
@@ -121,6 +149,22 @@ options:
       hostnqn:
         description: See O(hostnqn).
         type: str
+      hostid:
+        description: See O(hostid).
+        type: str
+      dhchap_secret_file:
+        description: See O(dhchap_secret_file).
+        type: path
+      dhchap_ctrl_secret_file:
+        description: See O(dhchap_ctrl_secret_file).
+        type: path
+      tls:
+        description: See O(tls).
+        type: bool
+        default: false
+      tls_psk_file:
+        description: See O(tls_psk_file).
+        type: path
       ctrl_loss_tmo:
         description: See O(ctrl_loss_tmo).
         type: int
@@ -148,6 +192,11 @@ options:
         description: See O(force).
         type: bool
         default: false
+  persistent_file:
+    description:
+      - A file for the boot that shall hold exactly the present paths of this call, one a line. It names key files and holds no key.
+        It is written also when a path cannot be connected now.
+    type: path
   wait_timeout:
     description:
       - Seconds to wait until a new controller is live, or a deleted one gone. The kernel's own connect call, 3 s and more for a dead
@@ -168,6 +217,23 @@ EXAMPLES = r"""
       - nqn: nqn.2016-06.io.spdk:cnode1
         traddr: 192.0.2.11
 
+- name: Connect with keys on both sides, encrypted, and again at boot
+  nvmeof.spdk.nvme_connection:
+    connections:
+      - nqn: nqn.2016-06.io.spdk:cnode1
+        traddr: 192.0.2.10
+        dhchap_secret_file: /etc/nvme/keys/host.key
+        dhchap_ctrl_secret_file: /etc/nvme/keys/target.key
+        tls: true
+        tls_psk_file: /etc/nvme/keys/psk.key
+    persistent_file: /etc/nvme/nvmeof-spdk.connections
+
+- name: Connect by RDMA
+  nvmeof.spdk.nvme_connection:
+    nqn: nqn.2016-06.io.spdk:cnode1
+    transport: rdma
+    traddr: 192.0.2.10
+
 - name: Disconnect one path
   nvmeof.spdk.nvme_connection:
     nqn: nqn.2016-06.io.spdk:cnode1
@@ -185,6 +251,7 @@ connections:
   description:
     - One entry for each path asked for, in that order; C(controller) is V(null) where there is none (with O(state=absent) also where none was).
     - C(state) is the controller's, or V(absent); C(namespaces) counts the namespaces that have a path through it.
+    - C(authenticated) is V(none), V(host) (the host proves itself) or V(both); C(encrypted) is whether TLS is used.
   returned: always
   type: list
   elements: dict
@@ -198,6 +265,8 @@ connections:
       state: live
       cntlid: 1
       namespaces: 2
+      authenticated: both
+      encrypted: true
       action: connected
       changed: true
       problems: []
@@ -228,15 +297,18 @@ error:
 """
 
 import ipaddress
+import os
 import re
+import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.nvmeof.spdk.plugins.module_utils import _nvme_fabrics
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_connect import LIVE, Connector
 from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_identify import Identify
-from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_sysfs import SysfsNvme, missing_namespaces, problem, where
-from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Changes
+from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_sysfs import SysfsNvme, missing_namespaces, normal_uuid, problem, where
+from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Change, Changes
 
 
 def argument_spec() -> dict[str, t.Any]:
@@ -248,6 +320,11 @@ def argument_spec() -> dict[str, t.Any]:
         "trsvcid": {"type": "str", "default": "4420"},
         "host_traddr": {"type": "str"},
         "hostnqn": {"type": "str"},
+        "hostid": {"type": "str"},
+        "dhchap_secret_file": {"type": "path"},
+        "dhchap_ctrl_secret_file": {"type": "path"},
+        "tls": {"type": "bool", "default": False},
+        "tls_psk_file": {"type": "path"},
         "ctrl_loss_tmo": {"type": "int", "default": -1},
         "reconnect_delay": {"type": "int", "default": 10},
         "keep_alive_tmo": {"type": "int", "default": 5},
@@ -257,7 +334,12 @@ def argument_spec() -> dict[str, t.Any]:
         "force": {"type": "bool", "default": False},
     }
     sub = {**one, "nqn": {"type": "str", "required": True}}
-    return {**one, "connections": {"type": "list", "elements": "dict", "options": sub}, "wait_timeout": {"type": "int", "default": 30}}
+    return {
+        **one,
+        "connections": {"type": "list", "elements": "dict", "options": sub},
+        "persistent_file": {"type": "path"},
+        "wait_timeout": {"type": "int", "default": 30},
+    }
 
 
 def label(path: dict[str, t.Any]) -> str:
@@ -294,6 +376,17 @@ def check(path: dict[str, t.Any], sysfs: SysfsNvme) -> None:
     if not re.match(r"^[0-9]{1,5}$", path["trsvcid"]) or not 0 < int(path["trsvcid"]) < 65536:
         raise ValueError(f"trsvcid {path['trsvcid']!r} is not a port number from 1 to 65535")
     path["trsvcid"] = str(int(path["trsvcid"]))
+    if path["hostid"] is not None and normal_uuid(path["hostid"]) is None:
+        raise ValueError(f"hostid {path['hostid']!r} is not a UUID")
+    for key in _nvme_fabrics.FILES:
+        if path[key] is not None and not re.match(r"^/[!-+\--~]+$", path[key]):
+            raise ValueError(f"{key} {path[key]!r} is not the full name of a file, without blank and comma")
+    if path["dhchap_ctrl_secret_file"] and not path["dhchap_secret_file"]:
+        raise ValueError("dhchap_ctrl_secret_file needs dhchap_secret_file: a target proves itself only to a host that does")
+    if path["tls_psk_file"] and not path["tls"]:
+        raise ValueError("tls_psk_file needs tls")
+    if path["tls"] and path["transport"] != "tcp":
+        raise ValueError(f"tls needs transport tcp, not {path['transport']}")
     if path["state"] == "present" and path["traddr"] is None:
         raise ValueError(f"traddr is missing for {nqn}; only state=absent can mean all paths")
     for key, least in (("ctrl_loss_tmo", -1), ("fast_io_fail_tmo", -1), ("reconnect_delay", 1), ("keep_alive_tmo", 1), ("nr_io_queues", 1)):
@@ -316,11 +409,21 @@ def plan(path: dict[str, t.Any], connector: Connector, controllers: list[dict[st
         for item in found:
             before = {"controller": item["name"], "state": item["state"]}
             changes.add("connection", name, "disconnect", before, None, lambda victim=item["name"]: connector.disconnect(victim))
-    elif not found:
-        connector.identity(path)
+        return
+    connector.check(path)
+    if not found:
         if name not in [change.name for change in changes.items]:
             changes.add("connection", name, "connect", None, {"state": LIVE}, lambda: t.cast("None", connector.connect(path)))
     else:
+        lacks = connector.insecure(path, found[0])
+        if lacks:
+            raise HopError(
+                f"the path exists, but {' and '.join(lacks)}",
+                obj=name,
+                hop="path",
+                call=f"read {connector.sysfs.controller_dir(found[0]['name'])}",
+                remedy="disconnect it (state: absent) and connect it again",
+            )
         live, _fixed = connector.drift(path, found[0])
         if live:
             before = {key: found[0][key] for key in live}
@@ -332,7 +435,7 @@ def describe(path: dict[str, t.Any], connector: Connector, host: dict[str, t.Any
     found = connector.find(path, host["controllers"])
     controller = found[0] if found else None
     entry: dict[str, t.Any] = {key: path[key] for key in ("nqn", "transport", "traddr", "trsvcid", "host_traddr")}
-    entry.update(controller=None, state="absent", cntlid=None, namespaces=0, problems=[])
+    entry.update(controller=None, state="absent", cntlid=None, namespaces=0, authenticated=None, encrypted=None, problems=[])
     if controller is None or path["state"] == "absent":
         if controller is not None:
             entry.update(controller=controller["name"], state=controller["state"])
@@ -341,6 +444,7 @@ def describe(path: dict[str, t.Any], connector: Connector, host: dict[str, t.Any
         controller=controller["name"],
         state=controller["state"],
         cntlid=controller["cntlid"],
+        **secured(connector.sysfs, controller["name"]),
         namespaces=sum(controller["name"] in [item["controller"] for item in namespace["paths"]] for namespace in host["namespaces"]),
     )
     place = where(controller)
@@ -364,10 +468,51 @@ def describe(path: dict[str, t.Any], connector: Connector, host: dict[str, t.Any
             "(the kernel drops such a path, with a line in dmesg only)"
         )
         entry["problems"].append(problem(controller["name"], "namespace", text, remedy, "critical"))
-    for text in connector.drift(path, controller)[1]:
+    for text in connector.drift(path, controller)[1] + connector.other_keys(path, controller):
         remedy = "disconnect and connect the path again to change it"
         entry["problems"].append(problem(controller["name"], "path", f"{place}: {text}", remedy, "warning"))
     return entry
+
+
+def secured(sysfs: SysfsNvme, controller: str) -> dict[str, t.Any]:
+    """What protects a path, without any secret."""
+    has = sysfs.security(controller)
+    sides = "both" if has["dhchap_ctrl_secret"] else "host" if has["dhchap_secret"] else "none"
+    return {"authenticated": sides, "encrypted": bool(has["tls_key"])}
+
+
+def persist(file: str, paths: list[dict[str, t.Any]], module: AnsibleModule) -> Change | None:
+    """The change that makes the file of the boot right, if it is not."""
+    lines = [_nvme_fabrics.words({**path, "tls": path["tls"] or None}) for path in paths if path["state"] == "present"]
+    text = "# Made by nvmeof.spdk.nvme_connection: one path a line, as the kernel takes it; keys by the names of their files.\n"
+    text += "".join(line + "\n" for line in lines)
+    before = None
+    if os.path.exists(file):
+        with open(file, encoding="utf-8") as handle:
+            before = handle.read()
+        if before == text and not os.stat(file).st_mode & 0o077:
+            return None
+
+    def write() -> None:
+        try:
+            os.makedirs(os.path.dirname(file), mode=0o755, exist_ok=True)
+            handle, new = tempfile.mkstemp(dir=module.tmpdir)
+            with open(handle, "w", encoding="utf-8") as out:
+                out.write(text)
+            module.atomic_move(new, file)
+            os.chmod(file, 0o600)
+        except OSError as exc:
+            raise HopError(
+                "the paths cannot be written for the boot",
+                obj=file,
+                hop="path",
+                call=f"write {file}",
+                cause=exc.strerror,
+                remedy="run as root, and see that its directory can be written",
+            ) from exc
+
+    action = "create" if before is None else "update"
+    return Change("file", file, action, None if before is None else {"content": before}, {"content": text}, write)
 
 
 def main() -> None:
@@ -378,7 +523,7 @@ def main() -> None:
         module.fail_json(msg="name one path by nqn and traddr, or many by connections, and not both")
     if params["wait_timeout"] < 1:
         module.fail_json(msg=f"wait_timeout {params['wait_timeout']} is less than a second")
-    single = {key: value for key, value in params.items() if key not in ("connections", "wait_timeout")}
+    single = {key: value for key, value in params.items() if key not in ("connections", "persistent_file", "wait_timeout")}
     paths = [single] if params["connections"] is None else params["connections"]
 
     sysfs = SysfsNvme()
@@ -406,6 +551,10 @@ def main() -> None:
         # nothing is touched when one wish is refused
         changes = Changes()
         plans = [(0, 0)] * len(paths)
+    elif params["persistent_file"]:
+        written = persist(params["persistent_file"], paths, module)
+        if written is not None:
+            changes.items.append(written)
     if not module.check_mode:
         for index, (start, end) in enumerate(plans):
             for change in changes.items[start:end]:
@@ -417,6 +566,13 @@ def main() -> None:
                     # a controller that was made but does not become live is a change all the same
                     change.done = change.action == "connect" and bool(connector.find(paths[index]))
                     break
+        for change in changes.items:
+            if change.kind == "file":
+                try:
+                    change.apply()
+                    change.done = True
+                except HopError as exc:
+                    errors.append(exc)
         changes.items = [change for change in changes.items if change.done]
 
     host = sysfs.host()
@@ -424,7 +580,7 @@ def main() -> None:
     words = {"connect": "connected", "update": "updated", "disconnect": "disconnected"}
     for path, error in zip(paths, errors):
         entry = describe(path, connector, host)
-        mine = [change for change in changes.items if change.name == label(path)]
+        mine = [change for change in changes.items if change.kind == "connection" and change.name == label(path)]
         entry.update(action=words[mine[0].action] if mine else "none", changed=bool(mine), error=error.as_dict() if error else None)
         entries.append(entry)
     result: dict[str, t.Any] = {"changed": changes.changed, "connections": entries, "changes": changes.summaries(), "diff": changes.diff()}

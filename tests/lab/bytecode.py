@@ -79,13 +79,14 @@ def _compiled(sources: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
 
 
 def core_files(magic: str) -> Iterator[tuple[str, bytes]]:
-    """ansible-core's part for a machine whose Python has the bytecode ``magic`` (hex), with the hook. Nothing where the versions differ."""
+    """ansible-core's part for a machine whose Python has the bytecode ``magic`` (hex), with the hook. Sources only where the versions differ."""
     ansible = core()
-    if ansible is None or magic != MAGIC:
+    if ansible is None:
         return
-    yield SITE, HOOK.encode()
     utils = sorted((ansible / "module_utils").rglob("*.py"))
-    yield from _compiled([*utils, *(ansible / "modules" / f"{name}.py" for name in BUILTIN)])
+    if magic == MAGIC:
+        yield SITE, HOOK.encode()
+        yield from _compiled([*utils, *(ansible / "modules" / f"{name}.py" for name in BUILTIN)])
     for path in utils:
         yield f"{UTILS}/{path.relative_to(ansible / 'module_utils')}", path.read_bytes()
 

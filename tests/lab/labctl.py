@@ -61,14 +61,17 @@ class Lab:
         self.network = Network(os.environ.get("LAB_NETNS") or "nvmeof-lab", self.state)
         self.ceph = CephNode(self.state / "ceph", f"{NETWORKS[0]}.1", CEPH_PORT, self.network.name)
         self.machines: dict[str, Machine] = {}
+        self.shape: dict[str, object] = {}
         with contextlib.suppress(OSError, ValueError, KeyError):
             told = json.loads((self.state / "lab.json").read_text())
-            self._make(told["targets"], told["hypervisors"])
+            self._make(told["targets"], told["hypervisors"], told.get("local_nvme", False))
+            self.shape = told
 
-    def _make(self, targets: int, hypervisors: int) -> None:
+    def _make(self, targets: int, hypervisors: int, local_nvme: bool) -> None:
         """The machines of a lab with so many targets and hypervisors."""
         self.machines = {
-            spec.name: Machine(spec, self.state / "machines" / spec.name, self.ssh_dir, self.control, self.network) for spec in specs(targets, hypervisors)
+            spec.name: Machine(spec, self.state / "machines" / spec.name, self.ssh_dir, self.control, self.network)
+            for spec in specs(targets, hypervisors, local_nvme)
         }
 
     @contextlib.contextmanager
@@ -112,8 +115,8 @@ class Lab:
             raise LabError("this machine cannot run the lab. Missing: " + "; ".join(lacks))
 
     # ---------------------------------------------------------------- up
-    def up(self, targets: int, hypervisors: int, linux: bool = False) -> None:
-        """Bring the lab up, or what is missing of it. Idempotent."""
+    def up(self, targets: int, hypervisors: int, variant: str = "cloud", local_nvme: bool = False, linux: bool = False) -> None:
+        """Bring the lab up, or what is missing of it. Idempotent. All machines are of one variant of the image."""
         self.require()
         begin = time.monotonic()
 
@@ -121,18 +124,19 @@ class Lab:
             say(f"[{time.monotonic() - begin:6.1f} s] {text}")
 
         with self.locked():
-            if self.machines and len(self.machines) != len(specs(targets, hypervisors)):
-                raise LabError("a lab with another number of machines exists: lab down first")
+            shape = {"targets": targets, "hypervisors": hypervisors, "variant": variant, "local_nvme": local_nvme, "netns": self.network.name}
+            if self.shape not in ({}, shape):
+                raise LabError(f"a lab of another shape exists ({self.shape}): lab down first")
             self.network.up()
             self.state.mkdir(parents=True, exist_ok=True)
-            self._make(targets, hypervisors)
-            (self.state / "lab.json").write_text(json.dumps({"targets": targets, "hypervisors": hypervisors, "netns": self.network.name}) + "\n")
+            self._make(targets, hypervisors, local_nvme)
+            (self.state / "lab.json").write_text(json.dumps(shape) + "\n")
             self.control.mkdir(mode=0o700, exist_ok=True)
             with ThreadPoolExecutor() as pool:
                 # Ceph and the image need different things; only the targets' payload needs both
                 ceph = pool.submit(self._ceph_up, stage)
                 guests = pool.submit(self._guests, linux)
-                directory = image.build(self.cache)
+                directory = image.build(self.cache, variant)
                 stage("image")
                 model = template.build(self.cache, directory, self.network, self.state / "machines" / template.NAME, self.control)
                 stage("template")
@@ -274,10 +278,13 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="lab", description=about)
     sub = top.add_subparsers(dest="action", required=True, metavar="COMMAND")
     sub.add_parser("prerequisites", help="say what this machine lacks")
-    sub.add_parser("image", help="build the machines' image into the cache")
+    one = sub.add_parser("image", help="build the machines' image into the cache")
+    one.add_argument("--variant", choices=image.VARIANTS, default="cloud")
     up = sub.add_parser("up", help="bring the lab up")
     up.add_argument("--targets", type=int, choices=(1, 2), default=1)
     up.add_argument("--hypervisors", type=int, choices=(0, 1, 2), default=2)
+    up.add_argument("--variant", choices=image.VARIANTS, default="cloud", help="the machines' kernel: generic has RDMA, trixie has DH-HMAC-CHAP and TLS")
+    up.add_argument("--local-nvme", action="store_true", help="give the targets an emulated PCIe NVMe drive")
     up.add_argument("--linux-guest", action="store_true", help="bring hypervisors the Linux guest too")
     sub.add_parser("down", help="remove everything but the cache")
     sub.add_parser("status", help="what runs")
@@ -332,9 +339,9 @@ def run(options: argparse.Namespace) -> int:
         return 1 if lacks else 0
     if action == "image":
         lab.require()
-        print(image.build(lab.cache))
+        print(image.build(lab.cache, options.variant))
     elif action == "up":
-        lab.up(options.targets, options.hypervisors, options.linux_guest)
+        lab.up(options.targets, options.hypervisors, options.variant, options.local_nvme, options.linux_guest)
     elif action == "down":
         lab.down()
     elif action == "status":

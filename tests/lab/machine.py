@@ -29,6 +29,10 @@ ACCEL = "tcg,thread=multi,tb-size=256"
 # all machines are alike, so that all can wake up from one template; memory that a machine does not touch costs nothing
 CPUS, MEMORY_MIB = 2, 2048
 DISK_BYTES = 2 * 2**30
+# The emulated local NVMe drive of a target, in a slot of the PCI bus that no other device is given. Its medium is a second disk, too (TWIN): through it the
+# simulator reaches what the drive holds while the drive has a user-space driver and the kernel does not see it.
+LOCAL_NVME = {"bytes": 64 * 2**20, "address": "0000:00:10.0", "uuid": "33333333-3333-4333-8333-3333333333", "serial": "LABNVME"}
+TWIN, TWIN_SLOT = "nvme-twin", "11.0"
 # a boot takes 10 s on an idle machine and 90 s on one with ten times the load it can bear
 PATIENCE = 300.0
 
@@ -44,6 +48,7 @@ class Spec:
     name: str
     number: int
     role: str  # target, hypervisor or template
+    local_nvme: bool = False
 
     @property
     def addresses(self) -> list[str]:
@@ -51,9 +56,9 @@ class Spec:
         return [f"{network}.{self.number}" for network in NETWORKS]
 
 
-def specs(targets: int, hypervisors: int) -> list[Spec]:
-    """The machines of a lab: t1, t2 ... and h1, h2 ..."""
-    found = [Spec(f"t{n + 1}", 10 + n, "target") for n in range(targets)]
+def specs(targets: int, hypervisors: int, local_nvme: bool = False) -> list[Spec]:
+    """The machines of a lab: t1, t2 ... (with a PCIe NVMe drive of their own if ``local_nvme``) and h1, h2 ..."""
+    found = [Spec(f"t{n + 1}", 10 + n, "target", local_nvme) for n in range(targets)]
     return found + [Spec(f"h{n + 1}", 21 + n, "hypervisor") for n in range(hypervisors)]
 
 
@@ -64,6 +69,7 @@ class Machine:
         self.spec, self.directory, self.ssh_dir, self.control, self.network = spec, directory, ssh_dir, control, network
         self.name = spec.name
         self.disk, self.console = directory / "disk.ext4", directory / "console.log"
+        self.local_nvme = directory / "nvme.raw"
         self.pid_file, self.qmp_socket, self.serial_socket = directory / "pid", directory / "qmp", directory / "serial"
         self.woken = directory / "woken"
 
@@ -167,11 +173,32 @@ class Machine:
         for number, tap in enumerate(self.network.taps(self.name)):
             argv += ["-netdev", f"tap,id=n{number},ifname={tap},script=no,downscript=no"]
             argv += ["-device", f"virtio-net-pci,netdev=n{number},romfile=,mac={self.nics[number]}"]
+        if self.spec.local_nvme:
+            argv += self._drive()
         if memory:
             argv += ["-incoming", f"exec:cat {memory}"]
         done = subprocess.run(argv, text=True, capture_output=True, check=False)
         if done.returncode:
             raise MachineError(f"{self.name}: QEMU did not start with acceleration {accel}: {done.stderr.strip()}")
+
+    def _drive(self) -> list[str]:
+        """QEMU's arguments for the local NVMe drive and its twin."""
+        with open(self.local_nvme, "ab") as medium:
+            medium.truncate(LOCAL_NVME["bytes"])
+        found = self.drive
+        argv = []
+        for name in ("local", "twin"):
+            argv += ["-drive", f"if=none,id={name},format=raw,cache=unsafe,file.locking=off,file={self.local_nvme}"]
+        argv += ["-device", f"nvme,id=nvme,serial={found['serial']},addr={found['address'].rpartition(':')[2]}"]
+        argv += ["-device", f"nvme-ns,drive=local,bus=nvme,nsid=1,uuid={found['uuid']},share-rw=on"]
+        return [*argv, "-device", f"virtio-blk-pci,drive=twin,serial={TWIN},addr={TWIN_SLOT},share-rw=on"]
+
+    @property
+    def drive(self) -> dict[str, str]:
+        """What the simulator has to know of the local NVMe drive."""
+        number = f"{self.spec.number:02d}"
+        found = {"address": LOCAL_NVME["address"], "uuid": LOCAL_NVME["uuid"] + number, "serial": LOCAL_NVME["serial"] + number}
+        return {**found, "model": "QEMU NVMe Ctrl", "disk": f"/dev/disk/by-id/virtio-{TWIN}"}
 
     def stop(self) -> None:
         """End QEMU at once; the disk keeps what was written. Nothing happens when it does not run."""

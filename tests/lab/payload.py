@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import io
+import json
 import os
 import re
 import subprocess
@@ -109,6 +110,7 @@ def push_target(machine: Machine, ceph: CephNode) -> None:
     else:
         archive.add_tree(SIMULATOR, "/opt/spdk/simulator")
         archive.link("/opt/spdk/spdk_tgt", "simulator/spdk_tgt")
+        archive.add("/opt/spdk/drives.json", json.dumps([machine.drive] if machine.spec.local_nvme else []).encode())
     add_bytecode(archive, machine, "own")
     archive.send(machine)
     machine.run(REMEMBER)

@@ -62,7 +62,9 @@ def make_keys(directory: Path) -> None:
 
 def build(cache: Path, image: Path, network: Network, scratch: Path, control: Path) -> Path:
     """The template's directory (memory, disk.ext4, ssh/), made now if the cache has none. ``scratch`` is where its machine lives meanwhile."""
-    done = cache / f"template-{_key(image)}"
+    # image-VARIANT-HASH: the newest of every variant is kept
+    prefix = f"template-{image.name.split('-')[1]}-"
+    done = cache / (prefix + _key(image))
     with open(cache / ".template.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if done.exists():
@@ -90,7 +92,7 @@ def build(cache: Path, image: Path, network: Network, scratch: Path, control: Pa
             source.stop()
             copy_sparse(source.disk, half / "disk.ext4")
             half.rename(done)
-            images.keep_newest(cache, "template-")
+            images.keep_newest(cache, prefix)
         finally:
             source.stop()
             for number in range(len(NETWORKS)):
@@ -113,8 +115,13 @@ def wake(machine: Machine, image: Path, template: Path, hosts: str) -> None:
     machine.stop()
     machine.directory.mkdir(parents=True, exist_ok=True)
     copy_sparse(template / "disk.ext4", machine.disk)
-    machine.start(image, memory=template / "memory")
-    machine.qmp("cont")
+    if machine.spec.local_nvme:
+        # a machine with one device more cannot take over the template's memory: it boots
+        machine.start(image)
+        machine.wait()
+    else:
+        machine.start(image, memory=template / "memory")
+        machine.qmp("cont")
     machine.serial(_identity(machine, hosts))
     machine.woken.write_text("")
 
@@ -137,4 +144,6 @@ def _identity(machine: Machine, hosts: str) -> str:
             f"ip addr flush dev eth{number}; ip link set eth{number} down; ip link set eth{number} address {nic}",
             f"ip addr add {address}/24 dev eth{number}; ip link set eth{number} up",
         ]
+    # soft-RoCE made its addresses of the template's cards
+    lines.append("[ ! -e /etc/systemd/system/lab-rxe.service ] || systemctl restart lab-rxe.service")
     return "\n".join(lines)

@@ -339,7 +339,7 @@ class Bdevs:
             own_list = [bdev.module_config() for bdev in self.all.values() if isinstance(bdev, kind)]
             entries += [own_list] if batches else own_list
         if not early:
-            entries += [nvme_entries[0], [], nvme_entries[1]] if batches else nvme_entries
+            entries += [nvme_entries[0], nvme_entries[1:-1], nvme_entries[-1]] if batches else nvme_entries
         for bdev in self.all.values():
             own = bdev.config()
             if own is not None:

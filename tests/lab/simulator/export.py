@@ -22,8 +22,15 @@ class ExportError(Exception):
 class Exporter:
     """Interface of an exporter; every method runs in the main thread."""
 
-    def listen(self, address: Address) -> None:
-        """Make the port, or raise `ExportError`. Called again for every subsystem that listens there."""
+    #: The content of a key file by the key's name, None when there is no such key (any more); the target sets it.
+    secret: Callable[[str], "str | None"] = staticmethod(lambda name: None)
+
+    def supports(self, trtype: str) -> bool:
+        """Whether hosts can be reached by this transport."""
+        return trtype == "TCP"
+
+    def listen(self, address: Address, secure: bool = False) -> None:
+        """Make the port (with TLS when `secure`), or raise `ExportError`. Called again for every subsystem that listens there."""
         raise NotImplementedError
 
     def unlisten(self, address: Address) -> None:
@@ -48,7 +55,7 @@ class PortsOnly(Exporter):
         self._watch, self._unwatch = watch, unwatch
         self._sockets: dict[Address, socket.socket] = {}
 
-    def listen(self, address: Address) -> None:
+    def listen(self, address: Address, secure: bool = False) -> None:
         if address in self._sockets:
             return
         self._sockets[address] = sock = bind_port(address)

@@ -5,6 +5,7 @@
 """Export through the Linux kernel's own NVMe target, so that hosts meet a real NVMe/TCP target and never our own data path.
 
 An RBD bdev becomes: the image mapped by the kernel's rbd, then a dm-linear device of *exactly the bdev's size*, then an nvmet namespace.
+A local drive's bdev is the same over the disk that has its medium.
 The middle layer is what keeps it honest: nvmet re-reads a device's size at every Identify, and krbd follows the image by itself, so without
 it a host would see a size that the target does not have yet. When the bdev grows, the linear device is reloaded and nvmet told to look
 again (``revalidate_size``), which sends hosts the event that SPDK sends.
@@ -24,9 +25,11 @@ import sys
 import time
 from typing import Any
 
-from . import kernel
+from . import kernel, tls_keys
+from .bdev import Bdev
 from .bdev_rbd import RbdBdev
 from .export import Address, Exporter, ExportError, bind_port
+from .nvme import NvmeBdev
 from .nvmf_model import Listener, Namespace, Subsystem
 from .rbd_backend import BackendError
 
@@ -94,7 +97,7 @@ class Journal:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.content: dict[str, list[Any]] = {"ports": [], "subsystems": [], "dm": [], "images": [], "rbd": [], "hosts": []}
+        self.content: dict[str, list[Any]] = {"ports": [], "subsystems": [], "dm": [], "images": [], "rbd": [], "hosts": [], "keys": []}
         if os.path.exists(path):
             with open(path, encoding="utf-8") as file:
                 self.content.update(json.load(file))
@@ -124,6 +127,7 @@ class Journal:
         steps += [(_remove_host, nqn) for nqn in self.content["hosts"]]
         steps += [(kernel.dm_remove, name) for name in self.content["dm"]]
         steps += [(kernel.rbd_unmap, number) for number in self.content["rbd"]]
+        steps += [(tls_keys.remove, serial) for serial in self.content["keys"]]
         for work, item in steps:
             try:
                 work(item)
@@ -152,10 +156,10 @@ def _remove_host(nqn: str) -> None:
 
 
 class _Disk:
-    """A mapped image under its linear device."""
+    """A block device under its linear device; `number` is the mapping's when it is an image's."""
 
-    def __init__(self, bdev: RbdBdev, number: int, name: str, path: str) -> None:
-        self.bdev, self.number, self.name, self.path = bdev, number, name, path
+    def __init__(self, bdev: Bdev, number: int | None, source: str, name: str, path: str) -> None:
+        self.bdev, self.number, self.source, self.name, self.path = bdev, number, source, name, path
         self.size = bdev.size
 
 
@@ -175,10 +179,16 @@ class NvmetExporter(Exporter):
 
     # -- ports ----------------------------------------------------------------------------------------------------------------------
 
-    def listen(self, address: Address) -> None:
+    def supports(self, trtype: str) -> bool:
+        return trtype == "TCP" or kernel.load_rdma()
+
+    def listen(self, address: Address, secure: bool = False) -> None:
         if address in self.ports:
             return
-        bind_port(address).close()
+        if address[0] == "TCP":
+            bind_port(address).close()
+        elif not kernel.has_address(address[2]):
+            raise ExportError(f"listen on {address[2]}: no address of this machine")
         taken = {int(name) for name in os.listdir(f"{kernel.NVMET}/ports")}
         number = next(free for free in range(1, 65535) if free not in taken)
         self.journal.add("ports", number)
@@ -187,6 +197,9 @@ class NvmetExporter(Exporter):
             os.mkdir(base)
             for name, value in zip(("trtype", "adrfam", "traddr", "trsvcid"), (address[0].lower(), address[1].lower(), address[2], address[3])):
                 kernel.write(f"{base}/addr_{name}", value)
+            if secure:
+                kernel.write(f"{base}/addr_tsas", "tls1.3")
+                kernel.write(f"{base}/addr_treq", "required")
         except OSError as error:
             kernel.remove_port(number)
             self.journal.drop("ports", number)
@@ -244,7 +257,7 @@ class NvmetExporter(Exporter):
 
     @staticmethod
     def _exportable(namespace: Namespace) -> bool:
-        return isinstance(namespace.bdev, RbdBdev) and namespace.bdev.size >= 512 and not namespace.no_auto_visible
+        return isinstance(namespace.bdev, (RbdBdev, NvmeBdev)) and namespace.bdev.size >= 512 and not namespace.no_auto_visible
 
     # -- subsystems -----------------------------------------------------------------------------------------------------------------
 
@@ -253,25 +266,48 @@ class NvmetExporter(Exporter):
         if nqn not in self.made:
             self.journal.add("subsystems", nqn)
             os.mkdir(base)
-            self.made[nqn] = {"any": False, "hosts": set()}
+            self.made[nqn] = {"any": False, "hosts": {}}
             for name, value in (("serial", item.serial), ("model", item.model), ("cntlid_min", item.min_cntlid), ("cntlid_max", item.max_cntlid)):
                 if value != "" and os.path.exists(f"{base}/attr_{name}"):
                     kernel.write(f"{base}/attr_{name}", str(value))
         made = self.made[nqn]
         # nvmet refuses the flag and a list together; with the flag SPDK's list has no effect
-        hosts = set() if item.allow_any_host else {host["nqn"] for host in item.hosts}
-        for host in made["hosts"] - hosts:
+        hosts = {} if item.allow_any_host else {host["nqn"]: self._secrets(host) for host in item.hosts}
+        for host in [host for host, secrets in made["hosts"].items() if hosts.get(host) != secrets]:
             os.unlink(f"{base}/allowed_hosts/{host}")
-            made["hosts"].discard(host)
+            _remove_host(host)
+            del made["hosts"][host]
         if made["any"] != item.allow_any_host:
             kernel.write(f"{base}/attr_allow_any_host", "1" if item.allow_any_host else "0")
             made["any"] = item.allow_any_host
-        for host in hosts - made["hosts"]:
-            self.journal.add("hosts", host)
-            if not os.path.isdir(f"{kernel.NVMET}/hosts/{host}"):
-                os.mkdir(f"{kernel.NVMET}/hosts/{host}")
-            os.symlink(f"{kernel.NVMET}/hosts/{host}", f"{base}/allowed_hosts/{host}")
-            made["hosts"].add(host)
+        for host in hosts.keys() - made["hosts"].keys():
+            self._allow(nqn, host, hosts[host])
+            made["hosts"][host] = hosts[host]
+
+    def _secrets(self, host: dict[str, Any]) -> dict[str, str | None]:
+        """The keys that a host entry names, with what is in their files now."""
+        return {kind: self.secret(host[kind]) for kind in ("dhchap_key", "dhchap_ctrlr_key", "psk") if kind in host}
+
+    def _allow(self, nqn: str, host: str, secrets: dict[str, str | None]) -> None:
+        """Let a host in, with its keys; a host whose key cannot be read stays out."""
+        for kind, secret in secrets.items():
+            if secret is None:
+                raise ExportError(f"host {host} is not let in: its {kind} cannot be read")
+        base = f"{kernel.NVMET}/hosts/{host}"
+        self.journal.add("hosts", host)
+        if not os.path.isdir(base):
+            os.mkdir(base)
+        for kind, attribute in (("dhchap_key", "dhchap_key"), ("dhchap_ctrlr_key", "dhchap_ctrl_key")):
+            if kind in secrets:
+                if not os.path.exists(f"{base}/{attribute}"):
+                    raise ExportError(f"host {host} is not let in: this kernel's nvmet has no DH-HMAC-CHAP")
+                kernel.write(f"{base}/{attribute}", secrets[kind] or "")
+        if secrets.get("psk"):
+            try:
+                self.journal.add("keys", tls_keys.insert(*tls_keys.derive(secrets["psk"] or "", host, nqn)))
+            except ValueError as error:
+                raise ExportError(f"host {host} is not let in: its psk is {error}") from None
+        os.symlink(base, f"{kernel.NVMET}/subsystems/{nqn}/allowed_hosts/{host}")
 
     def _remove_subsystem(self, nqn: str) -> None:
         kernel.remove_subsystem(nqn)
@@ -290,12 +326,12 @@ class NvmetExporter(Exporter):
                 kernel.write(f"{base}/ana_grpid", str(group))
                 self.ns_groups[key] = group
             if disk.size != disk.bdev.size:
-                self._wait_for_size(disk.number, disk.bdev)
-                kernel.dm_resize(disk.name, f"/dev/rbd{disk.number}", disk.bdev.size)
+                if disk.number is not None:
+                    self._wait_for_size(disk.number, disk.bdev)
+                kernel.dm_resize(disk.name, disk.source, disk.bdev.size)
                 disk.size = disk.bdev.size
                 kernel.write(f"{base}/revalidate_size", "1")
             return
-        assert isinstance(namespace.bdev, RbdBdev)
         disk = self._attach(namespace.bdev)
         try:
             os.mkdir(base)
@@ -317,7 +353,13 @@ class NvmetExporter(Exporter):
         self.ns_groups.pop(key, None)
         self._detach(disk)
 
-    def _attach(self, bdev: RbdBdev) -> _Disk:
+    def _attach(self, bdev: Bdev) -> _Disk:
+        self.count += 1
+        name = f"spdksim-{self.tag}-{self.count}"
+        if isinstance(bdev, NvmeBdev):
+            self.journal.add("dm", name)
+            return _Disk(bdev, None, bdev.device, name, kernel.dm_create(name, bdev.device, bdev.size))
+        assert isinstance(bdev, RbdBdev)
         monitors, user, secret = bdev.connection.kernel_client()
         if secret is None:
             raise ExportError(f"no key of client.{user} for the kernel's rbd")
@@ -325,12 +367,10 @@ class NvmetExporter(Exporter):
         self.journal.add("images", image)
         number = kernel.rbd_map(monitors, user, secret, *image)
         self.journal.add("rbd", number)
-        self.count += 1
-        name = f"spdksim-{self.tag}-{self.count}"
         try:
             self._wait_for_size(number, bdev)
             self.journal.add("dm", name)
-            return _Disk(bdev, number, name, kernel.dm_create(name, f"/dev/rbd{number}", bdev.size))
+            return _Disk(bdev, number, f"/dev/rbd{number}", name, kernel.dm_create(name, f"/dev/rbd{number}", bdev.size))
         except (OSError, ExportError):
             kernel.rbd_unmap(number)
             self.journal.drop("rbd", number)
@@ -339,13 +379,17 @@ class NvmetExporter(Exporter):
     def _detach(self, disk: _Disk) -> None:
         kernel.dm_remove(disk.name)
         self.journal.drop("dm", disk.name)
+        if disk.number is None:
+            return
         kernel.rbd_unmap(disk.number)
         self.journal.drop("rbd", disk.number)
-        if not any(other.bdev.image_name == disk.bdev.image_name and other.bdev.pool == disk.bdev.pool for other in self.disks.values()):
-            self.journal.drop("images", [disk.bdev.pool, disk.bdev.image_name])
+        assert isinstance(disk.bdev, RbdBdev)
+        image = [disk.bdev.pool, disk.bdev.image_name]
+        if not any(isinstance(other.bdev, RbdBdev) and [other.bdev.pool, other.bdev.image_name] == image for other in self.disks.values()):
+            self.journal.drop("images", image)
 
     @staticmethod
-    def _wait_for_size(number: int, bdev: RbdBdev) -> None:
+    def _wait_for_size(number: int, bdev: Bdev) -> None:
         end = time.monotonic() + 10
         while kernel.device_size(number) < bdev.size:
             if time.monotonic() > end:

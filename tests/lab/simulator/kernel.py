@@ -45,6 +45,13 @@ def load_modules() -> bool:
     return os.path.isdir(NVMET)
 
 
+def load_rdma() -> bool:
+    """Whether this kernel has an RDMA device and, loaded now if need be, nvmet's transport for it."""
+    if not os.path.isdir("/sys/class/infiniband") or not os.listdir("/sys/class/infiniband"):
+        return False
+    return subprocess.run(["modprobe", "nvmet-rdma"], stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
 def write(path: str, text: str) -> None:
     """One write to a kernel file; OSError names the path."""
     fd = os.open(path, os.O_WRONLY)
@@ -195,6 +202,16 @@ def remove_subsystem(nqn: str) -> None:
     for host in os.listdir(f"{base}/allowed_hosts"):
         os.unlink(f"{base}/allowed_hosts/{host}")
     patiently(lambda: os.rmdir(base))
+
+
+def has_address(address: str) -> bool:
+    """Whether an IP address is one of this machine's."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
 
 
 def connections(port: int) -> list[tuple[str, str]]:

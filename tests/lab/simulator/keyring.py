@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The keyring module: key files by name. The secrets themselves are never read."""
+"""The keyring module: key files by name. Only what exports to hosts reads the secrets, when it needs them."""
 
 from __future__ import annotations
 
@@ -23,6 +23,14 @@ class Keyring:
     def has(self, name: str) -> bool:
         """Whether a key of that name can be taken."""
         return name in self.keys
+
+    def secret(self, name: str) -> str | None:
+        """What is in the key's file now; None for a removed key and for a file that cannot be read."""
+        try:
+            with open(self.keys[name]["path"], encoding="ascii") as file:
+                return file.read().strip() or None
+        except (KeyError, OSError, ValueError):
+            return None
 
     def refer(self, name: str, step: int) -> None:
         """Count a user of the key up or down."""

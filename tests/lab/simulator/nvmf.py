@@ -20,6 +20,8 @@ from .server import Deferred
 if TYPE_CHECKING:
     from .target import Target
 
+# not recorded (the recorded targets had no RDMA device): by lib/nvmf/rdma.c of 26.05
+RDMA_TRANSPORT = {"max_srq_depth": 4096, "no_srq": False, "acceptor_backlog": 100, "no_wr_batching": False}
 PASSTHRU = (
     "identify_ctrlr",
     "identify_uuid_list",
@@ -127,10 +129,12 @@ class Nvmf:
             raise RpcError(-32602, f"Invalid transport type '{p['trtype']}'{newline}")
         if any(item["trtype"] == kind for item in self.transports):
             raise RpcError(-32603, f"Transport type '{p['trtype']}' already exists{newline}")
-        if kind == "RDMA":
+        if not self.target.exporter.supports(kind):
             # no RDMA device here
             raise RpcError(-32603, "Failed to create transport.")
         defaults = transport_defaults(self.release)
+        if kind == "RDMA":
+            defaults = {key: value for key, value in defaults.items() if key not in ("c2h_success", "sock_priority")} | RDMA_TRANSPORT
         self.transports.append(defaults | {key: value for key, value in p.items() if key in defaults} | {"trtype": kind})
         return True
 
@@ -203,7 +207,7 @@ class Nvmf:
         listener = Listener(address, subsystem.max_namespaces or 1, p.get("ana_state", "optimized"), secure, p.get("sock_impl"))
         subsystem.listeners.insert(0, listener)
         try:
-            self.target.exporter.listen(address)
+            self.target.exporter.listen(address, secure)
         except ExportError as error:
             subsystem.listeners.remove(listener)
             self.target.log("ERROR", str(error))
@@ -369,6 +373,7 @@ class Nvmf:
             host.pop(key, None)
         host.update(given)
         self._host_keys(given, 1)
+        self.sync()
         return True
 
     def rpc_nvmf_subsystem_allow_any_host(self, p: dict[str, Any]) -> bool:

@@ -83,8 +83,9 @@ class Target:
         self.initialised = False
         self.faults = Faults()
         self.keyring = Keyring()
-        self.nvme = NvmeHost(self.release)
+        exporter.secret = self.keyring.secret
         self.bdevs = Bdevs(self)
+        self.nvme = NvmeHost(self.bdevs, self.release)
         self.rbd = Rbd(self, self.bdevs, backend)
         self.nvmf = Nvmf(self)
         self.start_hook: Callable[[], None] = lambda: None

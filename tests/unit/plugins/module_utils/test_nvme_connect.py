@@ -18,6 +18,7 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopErro
 from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_connect import Connector
 from ansible_collections.nvmeof.spdk.tests.fixtures.sysfs.fake_host import HOST_UUID, HOSTNQN, MIB, NQN, UUID1, FakeHost
 
+DHCHAP = "DHHC-1:01:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh+KfiaR:"
 PATH: dict[str, t.Any] = {
     "nqn": NQN,
     "transport": "tcp",
@@ -41,7 +42,7 @@ def _host(tmp_path: pathlib.Path) -> FakeHost:
 def test_connect_writes_one_line_and_waits_until_live(host: FakeHost) -> None:
     assert host.connector().connect(PATH) == "nvme0"
     assert host.lines == [
-        f"nqn={NQN},transport=tcp,traddr=192.0.2.10,trsvcid=4420,hostnqn={HOSTNQN},hostid={HOST_UUID},ctrl_loss_tmo=-1,reconnect_delay=10,keep_alive_tmo=5"
+        f"transport=tcp,traddr=192.0.2.10,trsvcid=4420,nqn={NQN},hostnqn={HOSTNQN},hostid={HOST_UUID},ctrl_loss_tmo=-1,reconnect_delay=10,keep_alive_tmo=5"
     ]
     assert host.sysfs.controller("nvme0")["state"] == "live"
 
@@ -95,6 +96,91 @@ def test_refused_host_is_named(host: FakeHost) -> None:
     with pytest.raises(HopError) as caught:
         host.connector().connect(PATH)
     assert HOSTNQN in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize(
+    ("number", "grumbles", "words"),
+    [
+        (
+            errno.ENOKEY,
+            ["nvme nvme0: qid 0: no key", "nvme nvme0: qid 0: authentication setup failed"],
+            "the target wants DH-HMAC-CHAP, and this host has no key",
+        ),
+        (errno.EKEYREJECTED, ["nvme nvme0: qid 0: authentication failed, error -129"], "the target rejected this host's DH-HMAC-CHAP key"),
+        (
+            errno.EKEYREJECTED,
+            ["nvme nvme0: qid 0: controller authentication failed", "nvme nvme0: qid 0: authentication failed, error -129"],
+            "the target could not prove itself",
+        ),
+        (errno.ETIMEDOUT, ["nvme nvme0: queue 0: TLS handshake complete, error -110"], "the TLS handshake failed: the keys differ"),
+        (errno.ESRCH, ["nvme nvme0: queue 0: failed to start TLS: -3"], "no program on this host makes TLS handshakes"),
+        (errno.ECONNRESET, ["nvme_tcp: queue 0: failed to receive icresp, error -104"], "the target hung up"),
+    ],
+)
+def test_refusals_of_security_as_linux_6_12_words_them(host: FakeHost, number: int, grumbles: list[str], words: str) -> None:
+    host.refuse, host.grumbles = number, grumbles
+    with pytest.raises(HopError) as caught:
+        host.connector().connect(PATH)
+    assert words in caught.value.message
+    assert caught.value.cause == "; ".join([f"{os.strerror(number)} (errno {number})", *grumbles])
+    assert caught.value.remedy
+
+
+def test_a_key_in_the_kernels_log_is_not_repeated(host: FakeHost) -> None:
+    host.refuse, host.grumbles = errno.EINVAL, [f"nvme_fabrics: unknown parameter or missing value 'dhchap_secret={DHCHAP}' in ctrl creation request"]
+    with pytest.raises(HopError) as caught:
+        host.connector().connect(PATH)
+    assert "DHHC" not in str(caught.value)
+
+
+def test_target_that_does_not_ask_for_the_key_is_left_again(host: FakeHost) -> None:
+    path = {**PATH, "dhchap_secret_file": host.key("host", DHCHAP)}
+    with pytest.raises(HopError, match="did not authenticate"):
+        host.connector().connect(path)
+    assert host.sysfs.controllers() == []
+    host.authenticates = ["nvme {name}: qid 0: authenticated with hash hmac(sha256) dhgroup null"]
+    assert host.connector().connect(path) == "nvme0"
+    assert host.lines[-1].endswith(f"dhchap_secret={DHCHAP}")
+
+
+def test_one_sided_authentication_is_not_both(host: FakeHost) -> None:
+    host.authenticates = ["nvme {name}: qid 0: authenticated with hash hmac(sha256) dhgroup null"]
+    path = {**PATH, "dhchap_secret_file": host.key("host", DHCHAP), "dhchap_ctrl_secret_file": host.key("target", DHCHAP)}
+    with pytest.raises(HopError, match="did not authenticate"):
+        host.connector().connect(path)
+    host.authenticates.append("nvme {name}: qid 0: controller authenticated")
+    assert host.connector().connect(path) == "nvme0"
+
+
+def test_kernel_without_the_option_is_not_given_the_key(host: FakeHost) -> None:
+    host.write("dev/nvme-fabrics", "instance=-1,cntlid=-1,transport=%s,traddr=%s\n")
+    for more, words in (({"dhchap_secret_file": host.key("host", DHCHAP)}, "cannot do DH-HMAC-CHAP"), ({"tls": True}, "cannot do TLS")):
+        with pytest.raises(HopError, match=words):
+            host.connector().connect({**PATH, **more})
+    assert host.lines == []
+
+
+def test_rdma_needs_a_device(host: FakeHost) -> None:
+    path = {**PATH, "transport": "rdma"}
+    with pytest.raises(HopError, match="no RDMA device"):
+        host.connector().connect(path)
+    (host.root / "sys/class/infiniband/rxe0").mkdir(parents=True)
+    assert host.connector().connect(path) == "nvme0"
+    assert host.lines[0].startswith("transport=rdma,traddr=192.0.2.10,")
+
+
+def test_what_an_existing_path_lacks(host: FakeHost) -> None:
+    connector, file = host.connector(), host.key("host", DHCHAP)
+    host.controller("nvme0", dhchap_secret="none", dhchap_ctrl_secret="none")
+    host.controller("nvme1", dhchap_secret=DHCHAP, dhchap_ctrl_secret="none", tls_key="1c2d3e4f")
+    wish = {**PATH, "dhchap_secret_file": file, "dhchap_ctrl_secret_file": file, "tls": True}
+    plain, secured = host.sysfs.controllers()
+    assert connector.insecure(wish, plain) == ["this host was not authenticated", "the target was not authenticated", "it is not encrypted"]
+    assert connector.insecure(wish, secured) == ["the target was not authenticated"]
+    assert connector.insecure(PATH, plain) == []
+    assert connector.other_keys({**PATH, "dhchap_secret_file": file}, secured) == []
+    other = host.key("other", "DHHC-1:00:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQHMnzFi:")
+    assert connector.other_keys({**PATH, "dhchap_secret_file": other}, secured) == [f"its dhchap_secret is another one than in {other}"]
 
 
 def test_made_by_someone_else_meanwhile_is_fine(host: FakeHost) -> None:
@@ -325,3 +411,18 @@ def test_process_that_has_the_device_open_is_found_by_number(pair: FakeHost, tmp
     pair.write("proc/swaps", f"Filename Type Size Used Priority\n{node} partition 1 0 -2\n")
     assert pair.connector().users("nvme0n1") == ["open by qemu-system-x86 (pid 4711)", f"swap {node}"]
     assert pair.connector().users("nvme0c0n1") == []
+
+
+def test_kernel_that_takes_the_key_and_cannot_use_it(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux 6.1 of Debian 12: the option is known, but nothing is authenticated and the controller has no attribute for it."""
+    kernel = host.kernel_connect
+
+    def connect(line: str) -> str:
+        answer = kernel(line)
+        (host.root / "sys/class/nvme/nvme0/dhchap_secret").unlink()
+        return answer
+
+    monkeypatch.setattr(host, "kernel_connect", connect)
+    with pytest.raises(HopError, match="this kernel cannot do DH-HMAC-CHAP"):
+        host.connector().connect({**PATH, "dhchap_secret_file": host.key("host", DHCHAP)})
+    assert host.sysfs.controllers() == []

@@ -15,6 +15,7 @@ from ansible_collections.nvmeof.spdk.plugins.modules import nvme_connection
 from ansible_collections.nvmeof.spdk.tests.fixtures.sysfs.call import call
 from ansible_collections.nvmeof.spdk.tests.fixtures.sysfs.fake_host import MIB, NQN, UUID1, FakeHost
 
+DHCHAP = "DHHC-1:01:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh+KfiaR:"
 TWO = {"connections": [{"nqn": NQN, "traddr": "192.0.2.10"}, {"nqn": NQN, "traddr": "192.0.2.11", "trsvcid": 4421}]}
 
 
@@ -196,3 +197,79 @@ def test_bad_input_is_refused_before_anything(host: FakeHost, params: dict[str, 
     assert result["failed"] is True
     assert words in result["msg"]
     assert (host.lines, names(host)) == ([], [])
+
+
+def secured(host: FakeHost) -> dict[str, t.Any]:
+    """A path with keys for both sides, and a target that asks for them."""
+    host.authenticates = ["nvme {name}: qid 0: authenticated with hash hmac(sha256) dhgroup null", "nvme {name}: qid 0: controller authenticated"]
+    return {"nqn": NQN, "traddr": "192.0.2.10", "dhchap_secret_file": host.key("host", DHCHAP), "dhchap_ctrl_secret_file": host.key("target", DHCHAP)}
+
+
+def test_keys_reach_the_kernel_and_nothing_else(host: FakeHost) -> None:
+    wish = {"connections": [secured(host)], "persistent_file": str(host.root / "etc/connections")}
+    preview = call(nvme_connection, wish, check=True)
+    first = call(nvme_connection, wish)
+    second = call(nvme_connection, wish)
+    assert DHCHAP in host.lines[0]
+    assert DHCHAP not in str([preview, first, second]) + host.read("etc/connections")
+    assert [result["changed"] for result in (preview, first, second)] == [True, True, False]
+    assert [result["connections"][0]["authenticated"] for result in (preview, first, second)] == [None, "both", "both"]
+    assert (preview["changes"], preview["diff"]) == (first["changes"], first["diff"])
+    assert f"dhchap_secret_file={host.root}/keys/host" in host.read("etc/connections")
+
+
+def test_file_for_the_boot_holds_the_present_paths_of_the_call(host: FakeHost) -> None:
+    file = host.root / "etc/connections"
+    wish = {"connections": [*TWO["connections"], {"nqn": NQN, "traddr": "192.0.2.12", "state": "absent"}], "persistent_file": str(file)}
+    call(nvme_connection, wish)
+    lines = file.read_text().splitlines()
+    assert lines[1:] == [
+        f"transport=tcp,traddr=192.0.2.10,trsvcid=4420,nqn={NQN},ctrl_loss_tmo=-1,reconnect_delay=10,keep_alive_tmo=5",
+        f"transport=tcp,traddr=192.0.2.11,trsvcid=4421,nqn={NQN},ctrl_loss_tmo=-1,reconnect_delay=10,keep_alive_tmo=5",
+    ]
+    assert file.stat().st_mode & 0o777 == 0o600
+    result = call(nvme_connection, {"connections": [], "persistent_file": str(file)})
+    assert [(change["kind"], change["action"]) for change in result["changes"]] == [("file", "update")]
+    assert len(file.read_text().splitlines()) == 1
+
+
+def test_file_for_the_boot_is_written_when_a_target_is_down(host: FakeHost) -> None:
+    host.refuse = errno.ECONNREFUSED
+    file = host.root / "etc/connections"
+    result = call(nvme_connection, {**TWO, "persistent_file": str(file)})
+    assert (result["failed"], result["changed"], len(file.read_text().splitlines())) == (True, True, 3)
+
+
+def test_path_without_the_security_asked_for_is_refused(host: FakeHost) -> None:
+    host.controller("nvme0", dhchap_secret="none", dhchap_ctrl_secret="none")
+    for wish, words in (
+        (secured(host), "this host was not authenticated and the target"),
+        ({"nqn": NQN, "traddr": "192.0.2.10", "tls": True}, "not encrypted"),
+    ):
+        result = call(nvme_connection, wish)
+        assert (result["failed"], result["changed"]) == (True, False)
+        assert words in result["msg"]
+
+
+def test_unreadable_key_is_refused_in_check_mode_too(host: FakeHost) -> None:
+    for check in (True, False):
+        result = call(nvme_connection, {"nqn": NQN, "traddr": "192.0.2.10", "dhchap_secret_file": host.key("host", "no key")}, check)
+        assert "holds no valid key" in result["msg"]
+    assert host.lines == []
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"hostid": "5"}, "is not a UUID"),
+        ({"dhchap_secret_file": "/a,b"}, "without blank and comma"),
+        ({"dhchap_ctrl_secret_file": "/a"}, "needs dhchap_secret_file"),
+        ({"tls_psk_file": "/a"}, "needs tls"),
+        ({"tls": True, "transport": "rdma"}, "needs transport tcp"),
+    ],
+)
+def test_security_options_that_do_not_fit(host: FakeHost, more: dict[str, t.Any], words: str) -> None:
+    result = call(nvme_connection, {"nqn": NQN, "traddr": "192.0.2.10", **more})
+    assert result["failed"] is True
+    assert words in result["msg"]
+    assert host.lines == []
