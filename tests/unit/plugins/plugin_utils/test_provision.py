@@ -14,6 +14,7 @@ import yaml
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils import _provision, _retire
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._provision import ProvisionError, declared_text, entries_of, with_volumes
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._startup_volumes import merge
+from ansible_collections.nvmeof.spdk.plugins.plugin_utils._volumes import declared_of
 
 FSID = "0b6f5a3e-5c0a-4d3c-a0f4-5d5c9b1f7a11"
 NQN = "nqn.2026-01.org.example:vols"
@@ -254,6 +255,13 @@ def test_the_role_has_them_with_its_own_lists():
     assert found["bdevs"][1:] == [{"name": "new", "pool": "p", "image": "new", "cluster": "c", "uuid": OLD}]
     assert found["subsystems"][0]["namespaces"] == [{"bdev": "a", "nsid": 1}, {"bdev": "new", "nsid": 2, "uuid": OLD}]
     assert declared["subsystems"][0]["namespaces"] == [{"bdev": "a", "nsid": 1}]
+
+
+def test_an_audit_knows_them_as_declared():
+    volumes = [{"pool": "p", "image": "new", "nqn": NQN, "targets": ["t2"]}, {"pool": "p", "image": "all", "nqn": NQN}]
+    hostvars = {name: {"spdk_target_rbd_bdevs": [{"pool": "p", "image": "old"}], "spdk_target_volumes": volumes} for name in ("t1", "t2")}
+    found = declared_of(hostvars, ["t1", "t2"])
+    assert [found[name]["images"] for name in ("t1", "t2")] == [["p/old", "p/all"], ["p/old", "p/new", "p/all"]]
 
 
 def document() -> dict[str, t.Any]:
