@@ -218,6 +218,20 @@ def test_what_nobody_proved_stops_without_force(measured):
     assert any("is not deleted" in problem for problem in retire(measured, force=True, delete_image=True)["problems"])
 
 
+def test_controllers_without_a_name_are_counted_against_the_inventorys_connections(measured):
+    measured["h1"]["disks"] = []
+    measured["h1"]["host"]["controllers"][0]["traddr"] = "192.0.2.1"
+    for name, address in (("t1", "192.0.2.1"), ("t2", "192.0.2.2")):
+        subsystem = measured[name]["target"]["subsystems"][0]
+        subsystem.update(listeners=[{"traddr": address}], controllers=[])
+    nameless = measured["t1"]["target"]["subsystems"][0]["controllers"]
+    nameless.append({"cntlid": 1, "hostnqn": ""})
+    assert retire(measured)["problems"] == []
+    nameless.append({"cntlid": 2, "hostnqn": ""})
+    (problem,) = retire(measured)["problems"]
+    assert "2 controllers" in problem and "have 1 connections" in problem
+
+
 def test_a_retired_volume_is_no_work(measured):
     for name in ("t1", "t2"):
         measured[name] = target()
