@@ -82,6 +82,7 @@ def plan_namespaces(plan: Plan, wish: SubsystemWish, now: dict[str, t.Any], bdev
     """Add, change and (with purge) remove namespaces; ``now`` becomes what will be there."""
     if wish.namespaces is None:
         return
+    leaving = {_plan_absent(plan, wish, now, entry) for entry in wish.namespaces if entry["state"] == "absent"}
     by_nsid = {there["nsid"]: there for there in now["namespaces"]}
     by_bdev = {there["bdev"]: there for there in now["namespaces"]}
     kept: set[int] = set()
@@ -89,10 +90,15 @@ def plan_namespaces(plan: Plan, wish: SubsystemWish, now: dict[str, t.Any], bdev
     missing: list[dict[str, t.Any]] = []
     for entry in wish.namespaces:
         if entry["state"] == "absent":
-            _plan_absent(plan, wish, now, entry)
-    for entry in wish.namespaces:
-        if entry["state"] == "absent":
             continue
+        if entry["nsid"] in leaving - {None} and not wish.force:
+            raise HopError(
+                f"nsid {entry['nsid']} would become another volume in the call that takes it away",
+                obj=f"{wish.nqn}#{entry['nsid']}",
+                hop="namespace",
+                cause="hosts would find another disk, or zeros, under a running guest",
+                remedy="use another nsid, or set force when no host uses this namespace",
+            )
         bdev = bdevs.get(entry["bdev"])
         holder = by_bdev.get(bdev["name"] if bdev else entry["bdev"])
         there = holder if entry["nsid"] is None else by_nsid.get(entry["nsid"])
@@ -114,16 +120,16 @@ def plan_namespaces(plan: Plan, wish: SubsystemWish, now: dict[str, t.Any], bdev
     if wish.purge:
         for old in [old for old in now["namespaces"] if old["nsid"] not in kept]:
             _remove(plan, wish.nqn, now, old, "removing a namespace")
-    taken = {entry["nsid"] for entry in [*wish.namespaces, *missing] if entry["nsid"]} | {old["nsid"] for old in now["namespaces"]}
+    taken = {entry["nsid"] for entry in [*wish.namespaces, *missing] if entry["nsid"]} | (leaving - {None}) | {old["nsid"] for old in now["namespaces"]}
     for entry in missing:
         _add(plan, wish, now, entry, bdevs, taken)
 
 
-def _plan_absent(plan: Plan, wish: SubsystemWish, now: dict[str, t.Any], entry: dict[str, t.Any]) -> None:
-    """Remove the namespace of a bdev. Another nsid or uuid than the named one is an error, also with force: it would be another volume."""
+def _plan_absent(plan: Plan, wish: SubsystemWish, now: dict[str, t.Any], entry: dict[str, t.Any]) -> int | None:
+    """Remove the namespace of a bdev, and tell its nsid. Another nsid or uuid than the named one is an error, also with force: it would be another volume."""
     there = next((there for there in now["namespaces"] if there["bdev"] == entry["bdev"]), None)
     if there is None:
-        return
+        return None
     differs = [f"{key} is {there[key]!r}, not {entry[key]!r}" for key in ("nsid", "uuid") if entry[key] is not None and there[key] != entry[key]]
     if differs:
         raise HopError(
@@ -133,6 +139,7 @@ def _plan_absent(plan: Plan, wish: SubsystemWish, now: dict[str, t.Any], entry: 
             remedy="read the target (spdk_target_info) and name the namespace that is meant",
         )
     _remove(plan, wish.nqn, now, there, "removing a namespace")
+    return int(there["nsid"])
 
 
 def _moved(wish: SubsystemWish, entry: dict[str, t.Any], holder: dict[str, t.Any] | None, there: dict[str, t.Any] | None) -> HopError | None:

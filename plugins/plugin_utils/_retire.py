@@ -73,8 +73,17 @@ class _Retirement:
             if subsystem.get("controllers") is None:
                 self.doubt(f"{volume.label}: the target cannot tell who is connected to {nqn}")
                 continue
-            for hostnqn in sorted({str(item["hostnqn"]) for item in subsystem["controllers"]} - known):
+            nameless = sum(1 for item in subsystem["controllers"] if not item["hostnqn"])
+            ours = self._connections(nqn, {listener["traddr"] for listener in subsystem.get("listeners") or []})
+            if nameless > ours:
+                self.doubt(f"{volume.label}: {nameless} controllers of {nqn} have no host NQN, the inventory's hosts have {ours} connections to it")
+            for hostnqn in sorted({str(item["hostnqn"]) for item in subsystem["controllers"] if item["hostnqn"]} - known):
                 self.doubt(f"{volume.label}: host {hostnqn} is connected to {nqn} and nobody asked it what it uses")
+
+    def _connections(self, nqn: str, addresses: set[str]) -> int:
+        """How many live connections the inventory's hosts have to a subsystem at these addresses: each is one controller of the target."""
+        found = [item for entry in self.measured.values() for item in (entry.get("host") or {}).get("controllers") or []]
+        return sum(1 for item in found if item["nqn"] == nqn and item["state"] == "live" and item.get("traddr") in addresses)
 
     def _hosts(self, volume: Volume, uuids: set[str]) -> None:
         for name, entry in sorted(self.measured.items()):

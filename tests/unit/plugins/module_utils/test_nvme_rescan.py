@@ -276,3 +276,20 @@ def test_controller_gone_before_its_rescan(host: FakeHost) -> None:
     host.remove("nvme0")
     (entry,) = follow(host, Wish(NEW, uuid=UUID1))
     assert (entry["satisfied"], [path["controller"] for path in entry["paths"]]) == (True, ["nvme1"])
+
+
+NEW_UUID = "33333333-3333-4333-8333-333333333333"
+
+
+def test_a_new_namespace_is_waited_for(host: FakeHost) -> None:
+    host.at(2.0, lambda: host.namespace("nvme0n3", 3, NEW_UUID, OLD, ["nvme0", "nvme1"]))
+    (entry,) = follow(host, Wish(OLD, uuid=NEW_UUID), appear_timeout=10)
+    assert (entry["error"], entry["satisfied"], entry["device"], entry["changed"]) == (None, True, "/dev/nvme0n3", False)
+    assert 2.0 <= host.now < 3 and host.rescans == []
+
+
+def test_a_new_namespace_that_does_not_come_is_an_error_after_the_time(host: FakeHost) -> None:
+    (entry,) = follow(host, Wish(OLD, uuid=NEW_UUID), appear_timeout=3)
+    assert entry["error"]["hop"] == "namespace" and 3 <= host.now < 4
+    (entry,) = follow(host, Wish(OLD, uuid=NEW_UUID), appear_timeout=3, check_mode=True)
+    assert entry["error"] and host.now < 4, "check mode waits for nothing"

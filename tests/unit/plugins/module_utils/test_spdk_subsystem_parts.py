@@ -503,3 +503,36 @@ def test_a_thousand_namespaces_in_a_hundred_subsystems(make_target):
     apart = ["rpc_get_methods", "spdk_get_version", "nvmf_get_subsystems", "framework_get_config", "bdev_get_bdevs"]
     # apply and verify of the helper read once more each
     assert {method for method, _params in fake.calls} == set(apart) and len(fake.calls) <= 8
+
+
+# -- one namespace that is to go ---------------------------------------------------------------------------------------
+
+
+def test_one_namespace_goes_and_no_other(ready):
+    run(ready, {"nqn": NQN, "namespaces": [namespace("a", 1), namespace("b", 2)]})
+    gone = {"nqn": NQN, "namespaces": [namespace("a", 1, uuid=UUID, state="absent")]}
+    manager = settled(ready, gone)
+    assert [there["bdev"] for there in manager.result(NQN)["namespaces"]] == ["b"]
+    # its place is not for another volume in the same call
+    swap = {"nqn": NQN, "namespaces": [namespace("b", state="absent"), namespace("a", 2)]}
+    assert "would become another volume" in failure(ready, swap).message
+    found = run(ready, {"nqn": NQN, "namespaces": [namespace("b", state="absent"), namespace("a")]}).result(NQN)["namespaces"]
+    assert [(there["bdev"], there["nsid"]) for there in found] == [("a", 1)]
+    run(ready, {**swap, "namespaces": [namespace("a", state="absent"), namespace("b", 1)], "force": True})
+    assert sent(ready) == ["nvmf_subsystem_remove_ns", "nvmf_subsystem_add_ns"]
+
+
+def test_another_namespace_than_the_named_one_stays_also_with_force(ready):
+    run(ready, {"nqn": NQN, "namespaces": [namespace("a", 1)]})
+    for other in ({"nsid": 2}, {"uuid": UUID[:-1] + "c"}):
+        wish = {"nqn": NQN, "force": True, "namespaces": [{**namespace("a", state="absent"), **other}]}
+        assert "is another one than the one to remove" in failure(ready, wish).message
+
+
+def test_a_namespace_is_not_taken_from_connected_hosts_without_force(ready):
+    run(ready, {"nqn": NQN, "hosts": [HOST], "namespaces": [namespace("a", 1)]})
+    ready.controllers[NQN] = [{"cntlid": 1, "hostnqn": HOST}]
+    wish = {"nqn": NQN, "namespaces": [namespace("a", state="absent")]}
+    assert HOST in failure(ready, wish).message
+    run(ready, {**wish, "force": True})
+    assert sent(ready) == ["nvmf_subsystem_remove_ns"]

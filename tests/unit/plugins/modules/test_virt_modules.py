@@ -11,7 +11,7 @@ import typing as t
 import pytest
 import yaml
 from ansible_collections.nvmeof.spdk.plugins.module_utils import _libvirt_disk, _libvirt_module
-from ansible_collections.nvmeof.spdk.plugins.modules import virt_blockresize, virt_disk_info
+from ansible_collections.nvmeof.spdk.plugins.modules import virt_blockresize, virt_disk, virt_disk_info
 from ansible_collections.nvmeof.spdk.tests.fixtures.sysfs.call import call
 from ansible_collections.nvmeof.spdk.tests.unit.plugins.module_utils.fake_libvirt import (
     DOMAIN_UUID,
@@ -29,16 +29,21 @@ if t.TYPE_CHECKING:
     from pathlib import Path
 
 
+SECOND = "2f1e6f0a-9a70-4c0c-8a5b-1b6a7d9e0c22"
+
+
 @pytest.fixture
 def libvirt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeLibvirt:
     """One running domain with a disk that lags, for both modules."""
     host = FakeHost(tmp_path)
     host.add_block("nvme0n1", (259, 1), 2 * GIB, uuid=UUID)
-    host.add_qemu(200, DOMAIN_UUID, "/dev/nvme0n1")
+    host.add_block("nvme0n2", (259, 2), GIB, uuid=SECOND)
+    host.link(f"/dev/disk/by-id/nvme-uuid.{SECOND}", "/dev/nvme0n2")
+    host.add_qemu(200, DOMAIN_UUID, "/dev/nvme0n1", "/dev/nvme0n2")
     domain = FakeDomain(domain_xml(disk_xml()))
     domain.sizes["vda"] = [GIB, 2 * GIB]
     fake = FakeLibvirt(domain)
-    for module in (virt_disk_info, virt_blockresize):
+    for module in (virt_disk, virt_disk_info, virt_blockresize):
         monkeypatch.setattr(module, "bindings", lambda _module: (fake, None))
     monkeypatch.setattr(_libvirt_disk, "HostDevices", functools.partial(_libvirt_disk.HostDevices, **host.arguments()))
     return fake
@@ -148,3 +153,43 @@ def test_respawn_under_the_python_that_has_the_binding(monkeypatch):
     with pytest.raises(SystemExit):
         _libvirt_module.bindings(None)
     assert started == ["/usr/bin/python3"]
+
+
+def test_attach_and_check_mode_agree(libvirt):
+    params = {"domain": "db1", "uuid": SECOND}
+    predicted = call(virt_disk, params, check=True)
+    assert libvirt.opened == [("qemu:///system", True)]
+    result = call(virt_disk, params)
+    assert set(result["disks"][0]) == documented(virt_disk)
+    for key in ("changed", "changes", "diff", "failed"):
+        assert predicted[key] == result[key]
+    assert result["changed"] and not result["failed"]
+    assert not call(virt_disk, {"disks": [params]})["changed"]
+    assert libvirt.connection.closed
+
+
+def test_one_refused_disk_refuses_the_call(libvirt):
+    result = call(virt_disk, {"disks": [{"domain": "db1", "uuid": SECOND}, {"domain": "db1", "target": "vda", "state": "absent"}]})
+    assert result["failed"] and not result["changed"] and result["changes"] == []
+    assert "its guest may use the disk" in result["msg"] and result["error"]["remedy"]
+    assert call(virt_disk, {"domain": "db1", "uuid": SECOND}, check=True)["changed"], "nothing was done"
+
+
+@pytest.mark.parametrize(
+    ("params", "reason"),
+    [
+        ({}, "one of the following is required"),
+        ({"domain": "db1"}, "names no volume"),
+        ({"disks": [], "domain": "db1"}, "mutually exclusive"),
+        ({"domain": "db1", "source": "/dev/nvme0n1"}, "after the next start"),
+        ({"domain": "db1", "uuid": UUID, "wait_timeout": -1}, "cannot be negative"),
+    ],
+)
+def test_bad_disks_touch_nothing(libvirt, params, reason):
+    result = call(virt_disk, params)
+    assert result["failed"] and reason in result["msg"]
+    assert libvirt.opened == []
+
+
+def test_every_domain_is_told(libvirt):
+    assert call(virt_disk_info, {"domain": "none"})["domains"] == [{"domain": "db1", "domain_state": "running"}]

@@ -14,6 +14,7 @@ import yaml
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils import _provision, _retire
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._provision import ProvisionError, declared_text, entries_of, with_volumes
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._startup_volumes import merge
+from ansible_collections.nvmeof.spdk.plugins.plugin_utils._volumes import declared_of
 
 FSID = "0b6f5a3e-5c0a-4d3c-a0f4-5d5c9b1f7a11"
 NQN = "nqn.2026-01.org.example:vols"
@@ -217,6 +218,20 @@ def test_what_nobody_proved_stops_without_force(measured):
     assert any("is not deleted" in problem for problem in retire(measured, force=True, delete_image=True)["problems"])
 
 
+def test_controllers_without_a_name_are_counted_against_the_inventorys_connections(measured):
+    measured["h1"]["disks"] = []
+    measured["h1"]["host"]["controllers"][0]["traddr"] = "192.0.2.1"
+    for name, address in (("t1", "192.0.2.1"), ("t2", "192.0.2.2")):
+        subsystem = measured[name]["target"]["subsystems"][0]
+        subsystem.update(listeners=[{"traddr": address}], controllers=[])
+    nameless = measured["t1"]["target"]["subsystems"][0]["controllers"]
+    nameless.append({"cntlid": 1, "hostnqn": ""})
+    assert retire(measured)["problems"] == []
+    nameless.append({"cntlid": 2, "hostnqn": ""})
+    (problem,) = retire(measured)["problems"]
+    assert "2 controllers" in problem and "have 1 connections" in problem
+
+
 def test_a_retired_volume_is_no_work(measured):
     for name in ("t1", "t2"):
         measured[name] = target()
@@ -254,6 +269,13 @@ def test_the_role_has_them_with_its_own_lists():
     assert found["bdevs"][1:] == [{"name": "new", "pool": "p", "image": "new", "cluster": "c", "uuid": OLD}]
     assert found["subsystems"][0]["namespaces"] == [{"bdev": "a", "nsid": 1}, {"bdev": "new", "nsid": 2, "uuid": OLD}]
     assert declared["subsystems"][0]["namespaces"] == [{"bdev": "a", "nsid": 1}]
+
+
+def test_an_audit_knows_them_as_declared():
+    volumes = [{"pool": "p", "image": "new", "nqn": NQN, "targets": ["t2"]}, {"pool": "p", "image": "all", "nqn": NQN}]
+    hostvars = {name: {"spdk_target_rbd_bdevs": [{"pool": "p", "image": "old"}], "spdk_target_volumes": volumes} for name in ("t1", "t2")}
+    found = declared_of(hostvars, ["t1", "t2"])
+    assert [found[name]["images"] for name in ("t1", "t2")] == [["p/old", "p/all"], ["p/old", "p/new", "p/all"]]
 
 
 def document() -> dict[str, t.Any]:
