@@ -9,6 +9,8 @@ The dangerous call is ``bdev_rbd_resize``: SPDK compares its ``new_size`` (MiB) 
 with the image's, and then lets librbd cut the image (26.05 truncated an image to 0 bytes for an overflowing size, and cut half a MiB
 for a "same" size). So images grow through librbd, the bdev follows by its watch (24.01 and later), and the call is only
 ever sent to make a bdev notice a size that the image, read right before, already has.
+
+A little over 500 lines: plan, execution and read-back of one bdev share its state, and the guards belong next to the calls they guard.
 """
 
 from __future__ import annotations

@@ -41,6 +41,8 @@ def _run_level(level: Level) -> tuple[Tally, float]:
         tally = level.run(level.limit)
     except machine.NotReady as error:
         tally = Tally(failed=1, notes=[str(error)])
+    except execution.Interrupted:
+        raise
     except Exception:  # a fault of the driver itself must not hide the results of the other levels
         tally = Tally(failed=1, notes=[traceback.format_exc()])
     finally:

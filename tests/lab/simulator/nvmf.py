@@ -1,6 +1,7 @@
 # Copyright (c) 2026, nvmeof.spdk contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Over 500 lines: one handler for each call of SPDK's lib/nvmf/nvmf_rpc.c, in its order.
 
 """The nvmf methods. Nearly every refusal is "Invalid parameters", as recorded; what a host sees is made by the exporter."""
 

@@ -1,6 +1,7 @@
 # Copyright (c) 2026, nvmeof.spdk contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Over 500 lines: many short cases of one manager on one set of fakes.
 
 from __future__ import annotations
 
