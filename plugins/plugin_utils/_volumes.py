@@ -41,7 +41,9 @@ def measurements_of(
     answering: t.Container[str] | None = None,
     registered_as: t.Mapping[str, str] | None = None,
 ) -> dict[str, dict[str, t.Any]]:
-    """The measurements that a role registered (as ``registered_as`` says, else as the role volume_growth does), for the hosts of ``asked`` (measurement -> hosts that were asked for it).
+    """The measurements that a role registered (as ``registered_as`` says, else as the role volume_growth does).
+
+    ``asked`` has the hosts that were asked, by measurement.
 
     A host without an answer (unreachable, failed, left out by ``--limit``) gets an entry in ``errors``: it is remembered. So does, where
     ``answering`` is given, a host that is not in it: what it said earlier in the run is no longer known to be true.
