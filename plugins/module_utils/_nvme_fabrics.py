@@ -329,13 +329,13 @@ def main(argv: list[str]) -> int:
                 raise OSError(errno.EKEYREJECTED, "the target did not authenticate with DH-HMAC-CHAP; the path was taken away again")
         except OSError as exc:
             if exc.errno != errno.EALREADY:
-                print(f"{text}: {exc.strerror}", file=sys.stderr)
+                sys.stderr.write(f"{text}: {exc.strerror}\n")
                 failed = 1
         except FabricsError as exc:
-            print(f"{text}: {exc}", file=sys.stderr)
+            sys.stderr.write(f"{text}: {exc}\n")
             failed = 1
     return failed
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    raise SystemExit(main(sys.argv))

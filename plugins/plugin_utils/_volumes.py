@@ -42,20 +42,23 @@ def measurements_of(
     hostvars: t.Mapping[str, t.Any],
     asked: t.Mapping[str, t.Sequence[str]],
     answering: t.Container[str] | None = None,
-    registered_as: t.Mapping[str, str] = _REGISTERED,
+    registered_as: t.Mapping[str, str] | None = None,
     playing: t.Container[str] | None = None,
 ) -> dict[str, dict[str, t.Any]]:
-    """The measurements that a role registered (as ``registered_as`` says), for the hosts of ``asked`` (measurement -> hosts that were asked for it).
+    """The measurements that a role registered (as ``registered_as`` says, else as the role volume_growth does).
+
+    ``asked`` has the hosts that were asked, by measurement.
 
     A host without an answer (unreachable, failed, left out by ``--limit``) gets an entry in ``errors``: it is remembered. So does, where
     ``answering`` is given, a host that is not in it: what it said earlier in the run is no longer known to be true. ``playing`` are the hosts
     that the run may talk to at all (``ansible_play_hosts_all``): a host that is not among them and was not asked has the error ``LEFT_OUT``.
     """
+    names = registered_as or _REGISTERED
     found: dict[str, dict[str, t.Any]] = {}
     for kind, hosts in asked.items():
         for name in hosts:
             entry = found.setdefault(name, {"errors": {}})
-            registered = known_of(hostvars, name).get(registered_as[kind]) or {}
+            registered = known_of(hostvars, name).get(names[kind]) or {}
             answer = registered.get(kind)
             if registered and answering is not None and name not in answering:
                 entry["errors"][kind] = "the host failed or was lost during this run; see its own error above"

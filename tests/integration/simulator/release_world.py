@@ -11,13 +11,13 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import Ceph, CephOptions, ImageSpec, ImageState
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import ImageSpec, ImageState
+from fake_ceph import FakeCeph
 from simulator_process import Simulator
 
 from simulator.rbd_backend import edit_memory, read_memory
 
 MIB = 1024**2
-FSID = "0b6f5a3e-5c0a-4d3c-a0f4-5d5c9b1f7a11"
 POOL = "pool-1"
 IMAGES = {"vol-1": 64 * MIB, "vol-2": 65 * MIB, "vol-3": 128 * MIB}
 NQN = "nqn.2026-01.org.example:vols"
@@ -37,40 +37,27 @@ def number(release: str) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-class FileCeph(Ceph):
-    """librbd's rules over the file that plays Ceph."""
+class FileCeph(FakeCeph):
+    """librbd's rules over the file that plays Ceph. All connections to one file see the same locks."""
 
-    how = "file"
+    shared_locks: dict[str, dict] = {}
 
     def __init__(self, path: Path) -> None:
-        super().__init__(CephOptions())
+        super().__init__({})
         self.path = str(path)
-
-    def fsid(self) -> str:
-        return FSID
+        self.locks = self.shared_locks.setdefault(self.path, {})
 
     def state(self, spec: ImageSpec) -> ImageState:
-        size = read_memory(self.path)["pools"].get(spec.pool, {}).get(spec.image)
-        if size is None:
-            raise self._missing(spec, "open")
-        return ImageState(size, [])
+        pools = read_memory(self.path)["pools"]
+        self.images = {(pool, image): size for pool, images in pools.items() for image, size in images.items()}
+        return super().state(spec)
 
     def create(self, spec: ImageSpec, size: int) -> None:
         raise AssertionError("no test creates an image")
 
     def _resize(self, spec: ImageSpec, size: int) -> None:
-        if self.state(spec).size_bytes > size:
-            raise self._shrink(spec, size, "allow_shrink is False but old_size > new_size")
+        super()._resize(spec, size)
         edit_memory(self.path, spec.pool, spec.image, size)
-
-    def blocklist(self) -> list[str]:
-        return []
-
-    def pool_free_bytes(self, pool: str) -> int | None:
-        return None
-
-    def close(self) -> None:
-        pass
 
 
 def free_port() -> str:

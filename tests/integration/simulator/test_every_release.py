@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Iterator
 
 import pytest
-from release_world import FSID, IMAGES, MIB, World
+from fake_ceph import FSID
+from release_world import IMAGES, MIB, World
 from simulator_process import ROOT
 
 PLAYED = ["19.01.1", "20.01", "20.10", "21.10", "22.05", "23.01.1", "24.05", "25.05", "25.09", "26.05"]
@@ -42,7 +43,7 @@ with open(path + ".lock", "w") as lock:
     if size is None:
         sys.exit(2)
     if verb == "info":
-        print(json.dumps({"size": size}))
+        print(json.dumps({"size": size, "id": image}))
     else:
         wanted = int(words[words.index("--size") + 1].rstrip("B"))
         if wanted < size:
@@ -52,6 +53,28 @@ with open(path + ".lock", "w") as lock:
         with open(path + ".new", "w") as file:
             json.dump(content, file)
         os.replace(path + ".new", path)
+"""
+RADOS = """#!/usr/bin/python3 -IS
+import fcntl, json, os, sys
+words = sys.argv[1:]
+path = open(words[words.index("-c") + 1]).read().strip() + ".locks"
+at = words.index("lock")
+verb, key = words[at + 1], " ".join(words[at + 2 : at + 4])
+given = {name: words[words.index(name) + 1] for name in words if name.startswith("--lock-")}
+with open(path + ".lock", "w") as guard:
+    fcntl.flock(guard, fcntl.LOCK_EX)
+    locks = json.load(open(path)) if os.path.exists(path) else {}
+    held = locks.setdefault(key, [])
+    if verb == "get":
+        if any(holder["tag"] != given["--lock-tag"] for holder in held):
+            print("error acquiring lock: (16) Device or resource busy", file=sys.stderr)
+            sys.exit(1)
+        held.append({"name": "client.1", "cookie": given["--lock-cookie"], "tag": given["--lock-tag"], "description": given["--lock-description"]})
+    elif verb == "break":
+        held[:] = [holder for holder in held if holder["cookie"] != given["--lock-cookie"]]
+    else:
+        print(json.dumps({"lockers": held}))
+    json.dump(locks, open(path, "w"))
 """
 CEPH = f"""#!/bin/sh
 case "$*" in *fsid*) echo '{{"fsid": "{FSID}"}}';; *blocklist*) echo '[]';; *) exit 1;; esac
@@ -71,6 +94,7 @@ def environment(directory: Path) -> dict[str, str]:
     for name, text in (
         ("bin/rbd", RBD_SHELL),
         ("bin/rbd.py", RBD),
+        ("bin/rados", RADOS),
         ("bin/ceph", CEPH),
         ("hidden/rbd.py", "raise ImportError('hidden')\n"),
         ("hidden/rados.py", "raise ImportError('hidden')\n"),

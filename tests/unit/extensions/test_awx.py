@@ -226,6 +226,11 @@ def test_the_workflow_is_audit_grow_audit() -> None:
     assert not workflow["ask_limit_on_launch"]
 
 
+def test_the_execution_environment_has_what_the_collection_needs() -> None:
+    needed = [line for line in (ROOT / "meta" / "ee-requirements.txt").read_text().splitlines() if line and not line.startswith("#")]
+    assert load(AWX / "execution-environment.yml")["dependencies"]["python"] == needed
+
+
 def test_secrets_reach_a_job_as_files_only() -> None:
     options = {name for path in (ROOT / "roles").glob("*/meta/argument_specs.yml") for name in re.findall(r"^      (\w+):$", path.read_text(), re.MULTILINE)}
     for kind in OBJECTS["controller_credential_types"]:

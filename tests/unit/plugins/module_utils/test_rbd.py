@@ -155,7 +155,7 @@ def test_a_growth_that_timed_out_is_read_and_not_repeated(images):
     assert ceph.grow(ONE, 128 * MIB) == (64 * MIB, 128 * MIB)
     assert [name for _header, name in ceph.locks] == [_rbd.GROW_LOCK], "it may still be under way, so nobody else resizes until the lock ends"
     ceph.locks.clear()
-    ceph._resize = lambda spec, size: (_ for _ in ()).throw(ceph._dead(spec, "resize"))
+    ceph._resize = lambda spec, size: (none for none in ()).throw(ceph._dead(spec, "resize"))
     with pytest.raises(CephError, match="did not answer"):
         ceph.grow(ONE, 256 * MIB)
     assert [entry for entry in ceph.done if entry[0] == "resize"] == [("resize", "p/one", 128 * MIB)]
@@ -174,7 +174,7 @@ def test_what_a_pool_can_take():
     }
     ceph = FakeCeph({})
     assert pool_facts(ceph, [ONE]) == [{"pool": "p", "exists": True, "free_bytes": 10**12, "max_bytes": None, "full": False, "nearfull": True}]
-    ceph.pool_limits = lambda: (_ for _ in ()).throw(CephError("no", obj="x", hop="image"))
+    ceph.pool_limits = lambda: (none for none in ()).throw(CephError("no", obj="x", hop="image"))
     assert pool_facts(ceph, [ONE])[0]["nearfull"] is None
 
 

@@ -218,7 +218,7 @@ def test_ceph_that_does_not_answer_loses_the_lease_only_with_the_time(images):
     with leases.held(lambda: ceph, planned(ceph)):
         held = leases._held[ONE]
         lock = ceph.lock
-        ceph.lock = lambda *_args, **_kwargs: (_ for _ in ()).throw(ceph._dead(ONE, "lock"))
+        ceph.lock = lambda *_args, **_kwargs: (none for none in ()).throw(ceph._dead(ONE, "lock"))
         held.renewed -= 60
         leases.require(ONE)
         held.renewed -= 60
