@@ -232,7 +232,8 @@ def test_a_renewal_beside_the_work(images):
     ceph = FakeCeph(images)
     ceph.renews_beside = True
     leases = Leases()
-    leases._renew_beside, rounds = (lambda pause: rounds.append(pause)), []
+    rounds = []
+    leases._renew_beside = rounds.append
     with leases.held(lambda: ceph, planned(ceph)):
         pass
     assert rounds == [20], "six times in its duration, so a renewal that fails has more tries"
