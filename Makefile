@@ -5,7 +5,7 @@
 # Two commands matter: "make demo" shows the collection at work, "make test" proves it.
 # Everything else is a part of one of them. All of them install what is missing and write below build/ only.
 
-LEVELS := lint sanity units report simulator ceph libvirt lab
+LEVELS := lint sanity units report simulator awx ceph libvirt lab
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test $(LEVELS) sanity-all lab-up lab-down lab-ssh format changelog clean

@@ -22,6 +22,10 @@ options:
     description: For each of V(target), V(images), V(host) and V(disks) the list of hosts that were asked for it.
     type: dict
     required: true
+  playing:
+    description: The hosts that take part in the play, C(ansible_play_hosts_all); the others were left out by C(--limit). All of them when not given.
+    type: list
+    elements: str
 """
 
 EXAMPLES = r"""
@@ -44,10 +48,10 @@ from ansible_collections.nvmeof.spdk.plugins.plugin_utils._plain import plain
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._volumes import measurements_of, silent_hosts
 
 
-def measurement_errors(hostvars: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Sequence[str]]) -> list[str]:
+def measurement_errors(hostvars: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Sequence[str]], playing: t.Sequence[str] | None = None) -> list[str]:
     """Who did not answer what."""
     try:
-        return plain(silent_hosts(measurements_of(hostvars, {kind: plain(list(names)) for kind, names in asked.items()})))
+        return plain(silent_hosts(measurements_of(hostvars, {kind: plain(list(names)) for kind, names in asked.items()}, playing=plain(playing))))
     except (AttributeError, KeyError, TypeError) as exc:
         raise AnsibleFilterError(f"measurement_errors: the measurements do not have the expected form: {type(exc).__name__} {exc}") from exc
 

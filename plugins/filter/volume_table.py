@@ -27,6 +27,12 @@ options:
     description: The hosts that still answer in this play; what the others said earlier does not count. All of them when not given.
     type: list
     elements: str
+  playing:
+    description:
+      - The hosts that take part in the play, C(ansible_play_hosts_all). A host that is not among them was left out by C(--limit), which a plan does not accept
+        for a host that may carry the volume. All of them when not given.
+    type: list
+    elements: str
 """
 
 EXAMPLES = r"""
@@ -49,11 +55,16 @@ from ansible_collections.nvmeof.spdk.plugins.plugin_utils._plain import plain
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._volumes import build, declared_of, measurements_of
 
 
-def volume_table(hostvars: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Sequence[str]], answering: t.Sequence[str] | None = None) -> list[dict[str, t.Any]]:
+def volume_table(
+    hostvars: t.Mapping[str, t.Any],
+    asked: t.Mapping[str, t.Sequence[str]],
+    answering: t.Sequence[str] | None = None,
+    playing: t.Sequence[str] | None = None,
+) -> list[dict[str, t.Any]]:
     """The volumes of the inventory."""
     try:
         hosts = {kind: plain(list(names)) for kind, names in asked.items()}
-        measured = measurements_of(hostvars, hosts, None if answering is None else plain(answering))
+        measured = measurements_of(hostvars, hosts, plain(answering), playing=plain(playing))
         return build(plain(measured), plain(declared_of(hostvars, measured)))
     except (AttributeError, KeyError, TypeError) as exc:
         raise AnsibleFilterError(f"volume_table: the measurements do not have the expected form: {type(exc).__name__} {exc}") from exc

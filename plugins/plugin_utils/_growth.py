@@ -14,7 +14,7 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import human
 from ._lease import lease_blocker, lease_line
 from ._plain import as_list
 from ._verdict import critical_of, goal_of, hop_bytes, judge, lagging, row_of, unproven
-from ._volumes import HOPS
+from ._volumes import HOPS, LEFT_OUT
 
 
 class GrowthError(Exception):
@@ -114,8 +114,13 @@ def blockers_of(volume: t.Mapping[str, t.Any], wanted: int, exact: bool, allow_d
                 "image", volume["volume"], f"the image has {human(image)}, more than the exact {human(wanted)}", "capacity only grows; ask for the larger size"
             )
         )
+    left_out = {reading["host"]: hop for hop in ("bdev", "device", "disk") for reading in volume["readings"][hop] if reading["error"] == LEFT_OUT}
+    if left_out:
+        names = ", ".join(sorted(left_out))
+        problem = f"{LEFT_OUT}: {names}; the volume is on them, or nobody knows that it is not"
+        found.append(blocker(HOPS[min(map(HOPS.index, left_out.values()))], names, problem, "run it without --limit; what grows is chosen with volume=..."))
     for reading in volume["readings"]["bdev"]:
-        if reading["bytes"] is None and not allow_degraded:
+        if reading["bytes"] is None and reading["error"] != LEFT_OUT and not allow_degraded:
             remedy = "bring the target back; every target must show the new size before a host may see it (allow_degraded goes on without it)"
             found.append(blocker("bdev", f"{reading['host']}:{reading['object']}", f"target {reading['host']} cannot be read: {reading['error']}", remedy))
     for reading in volume["readings"]["path"]:

@@ -25,6 +25,9 @@ HOPS = ("image", "bdev", "namespace", "path", "device", "disk", "guest")
 #: Which measurement a hop needs.
 SOURCES = {"image": "images", "bdev": "target", "namespace": "target", "path": "host", "device": "host", "disk": "disks", "guest": "disks"}
 
+#: The error of a host that nobody asked because the operator limited the run: nothing is down, so nothing may go on without it.
+LEFT_OUT = "left out by --limit"
+
 _REGISTERED = {"target": "volume_growth__target", "images": "volume_growth__images", "host": "volume_growth__host", "disks": "volume_growth__disks"}
 
 
@@ -40,13 +43,15 @@ def measurements_of(
     asked: t.Mapping[str, t.Sequence[str]],
     answering: t.Container[str] | None = None,
     registered_as: t.Mapping[str, str] | None = None,
+    playing: t.Container[str] | None = None,
 ) -> dict[str, dict[str, t.Any]]:
     """The measurements that a role registered (as ``registered_as`` says, else as the role volume_growth does).
 
     ``asked`` has the hosts that were asked, by measurement.
 
     A host without an answer (unreachable, failed, left out by ``--limit``) gets an entry in ``errors``: it is remembered. So does, where
-    ``answering`` is given, a host that is not in it: what it said earlier in the run is no longer known to be true.
+    ``answering`` is given, a host that is not in it: what it said earlier in the run is no longer known to be true. ``playing`` are the hosts
+    that the run may talk to at all (``ansible_play_hosts_all``): a host that is not among them and was not asked has the error ``LEFT_OUT``.
     """
     names = registered_as or _REGISTERED
     found: dict[str, dict[str, t.Any]] = {}
@@ -65,6 +70,8 @@ def measurements_of(
                 continue
             elif registered:
                 entry["errors"][kind] = str(registered.get("msg") or "the host did not answer").strip()
+            elif playing is not None and name not in playing:
+                entry["errors"][kind] = LEFT_OUT
             else:
                 entry["errors"][kind] = "not measured (host left out by --limit, or lost earlier in this run)"
     return found
@@ -436,6 +443,8 @@ def _note_silent_hosts(volume: dict, measurements: t.Mapping[str, dict], declare
             volume["readings"]["bdev"].append(
                 {"host": name, "object": name, "bytes": None, "uuid": None, "watched": None, "error": errors["target"], "silent": True}
             )
+        if "images" in errors and all(reading["bytes"] is None for reading in volume["readings"]["image"]):
+            volume["readings"]["image"].append({"host": name, "object": volume["volume"], "bytes": None, "error": errors["images"]})
         if not nqns:
             continue
         if said.get("nqns") is not None and not nqns & set(said["nqns"]):

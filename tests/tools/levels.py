@@ -183,6 +183,7 @@ LEVELS = [
     Level("units", _pytest("units", "tests/unit"), 20 * MINUTES, beside=True),
     Level("report", _pytest("report", "tests/integration/report"), 10 * MINUTES, beside=True),
     Level("simulator", _pytest("simulator", "tests/integration/simulator"), 30 * MINUTES, beside=True),
+    Level("awx", _pytest("awx", "tests/integration/awx"), 20 * MINUTES, beside=True),
     Level("ceph", _pytest("ceph", "tests/integration/ceph"), 60 * MINUTES),
     Level("libvirt", _pytest("libvirt", "tests/integration/libvirt"), 60 * MINUTES),
     Level("lab", lab, 240 * MINUTES),

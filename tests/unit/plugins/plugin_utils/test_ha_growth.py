@@ -11,7 +11,7 @@ import typing as t
 import pytest
 from ansible_collections.nvmeof.spdk.plugins.filter.growth_plan import growth_plan
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._growth import outcome, plan
-from ansible_collections.nvmeof.spdk.plugins.plugin_utils._volumes import build, portal_of
+from ansible_collections.nvmeof.spdk.plugins.plugin_utils._volumes import LEFT_OUT, build, measurements_of, portal_of
 
 MIB = 2**20
 OLD, NEW = 64 * MIB, 128 * MIB
@@ -198,3 +198,39 @@ def test_a_silent_target_that_does_not_export_the_volume_matters_to_nobody() -> 
 def test_portals_compare_whatever_the_spelling() -> None:
     assert portal_of({"traddr": "fd00:0::7", "trsvcid": 4420}) == portal_of({"traddr": "fd00::7%eth0", "trsvcid": "4420"})
     assert portal_of({"traddr": "a.example", "trsvcid": None}) == "a.example:"
+
+
+def measured_with_limit(playing: t.Container[str], **asked: t.Sequence[str]) -> dict[str, t.Any]:
+    """What a run over ``playing`` has: t1 and h1 answered, everybody else was not asked."""
+    registered = {
+        "t1": {"volume_growth__target": {"target": target("t1", ["vol-1"])["target"]}},
+        "h1": {"volume_growth__host": {"host": host({"t1": "live"})["host"]}},
+    }
+    hostvars = {name: registered.get(name, {}) if name in playing else {} for names in asked.values() for name in names}
+    return measurements_of(hostvars, asked, playing=playing)
+
+
+@pytest.mark.parametrize("allow_degraded", [False, True])
+def test_hosts_left_out_by_a_limit_block_and_are_named(allow_degraded: bool) -> None:
+    measured = measured_with_limit({"t1", "h1"}, target=["t1", "t2"], host=["h1", "h2", "h3"], disks=["h1", "h2", "h3"])
+    declared = {**BOTH, "h2": {"nqns": [NQN]}, "h3": {"nqns": ["nqn.other"]}}
+    made = plan(build(measured, declared), "128M", allow_degraded=allow_degraded)
+    assert made["blocked"] and not made["needed"]
+    (blocker,) = [item for item in made["volumes"][0]["blockers"] if LEFT_OUT in item["problem"]]
+    # h3 is known to be connected to something else
+    assert blocker["object"] == "h2, t2" and blocker["hop"] == "bdev" and "without --limit" in blocker["remedy"]
+
+
+def test_a_limit_that_keeps_every_host_of_the_volume_is_no_reason_to_stop() -> None:
+    measured = measured_with_limit({"t1", "h1"}, target=["t1", "t2"], host=["h1", "h3"])
+    declared = {"t1": {"images": ["rbd/vol-1"]}, "t2": {"images": ["rbd/vol-2"]}, "h3": {"nqns": ["nqn.other"]}}
+    made = plan(build(measured, declared), "128M")
+    assert not made["blocked"] and made["needed"], made["lines"]
+
+
+def test_a_ceph_client_left_out_is_named_where_nobody_else_reads_the_image() -> None:
+    measured = measured_with_limit({"t1", "h1"}, target=["t1"], images=["c1"], host=["h1"])
+    assert not plan(build(measured, BOTH), "128M")["blocked"]
+    measured["t1"]["target"]["bdevs"][0].update(image_bytes=None, image_error="no keyring")
+    made = plan(build(measured, BOTH), "128M")
+    assert made["blocked"] and "t1: no keyring; c1: left out by --limit" in made["volumes"][0]["verdict"]
