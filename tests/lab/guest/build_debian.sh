@@ -33,7 +33,7 @@ done
 # An empty status makes the client resolve everything that the packages need, whatever this machine has.
 apt-get -q -o Dir::State::status=/dev/null -o Dir::Cache::archives="$out/archives" -o APT::Sandbox::User=root -o Debug::NoLocking=1 \
     install --yes --download-only --no-install-recommends \
-    qemu-guest-agent python3-minimal libpython3-stdlib udev kmod cryptsetup-bin lvm2 multipath-tools e2fsprogs xfsprogs fdisk util-linux-extra \
+    qemu-guest-agent python3-minimal libpython3-stdlib udev kmod cryptsetup-bin lvm2 multipath-tools e2fsprogs xfsprogs fdisk util-linux util-linux-extra \
     cloud-guest-utils >"$out/apt.log" 2>&1 || { cat "$out/apt.log" >&2; exit 1; }
 for package in "$out"/archives/*.deb; do
     case ${package##*/} in
