@@ -95,6 +95,7 @@ class LayerTools:
         self.crypttab = crypttab
         self.proc = proc
         self._stat = stat_call
+        self._writers: dict[int, list[str]] | None = None
 
     def _output(self, *argv: str) -> str:
         code, out, err = self.run(argv)
@@ -171,23 +172,35 @@ class LayerTools:
             return False  # before cryptsetup 2.4, or another kind of mapping
 
     def users_of(self, number: int) -> list[str]:
-        """Processes (``pid N (name)``) that have a block device open; what the kernel itself holds (dm) is not among them. Needs root."""
-        users = []
-        for pid in sorted((entry for entry in os.listdir(self.proc) if entry.isdigit()), key=int):
-            folder = os.path.join(self.proc, pid, "fd")
+        """Processes (``pid N (name)``) that had a block device open for writing when this was asked first. Needs root.
+
+        What the kernel itself holds (dm) is not among them, nor who only looks (udev, multipathd).
+        """
+        if self._writers is None:
+            self._writers = {}
+            for pid in sorted((entry for entry in os.listdir(self.proc) if entry.isdigit()), key=int):
+                self._note_writer(pid, self._writers)
+        return self._writers.get(number, [])
+
+    def _note_writer(self, pid: str, found: dict[int, list[str]]) -> None:
+        folder = os.path.join(self.proc, pid)
+        try:
+            entries = os.listdir(os.path.join(folder, "fd"))
+            with open(os.path.join(folder, "comm"), encoding="utf-8", errors="replace") as file:
+                label = f"pid {pid} ({file.read().strip()})"
+        except OSError:
+            return  # it ended
+        for entry in entries:
+            number = self.number(os.path.join(folder, "fd", entry))
+            if number is None or label in found.get(number, []):
+                continue
             try:
-                entries = os.listdir(folder)
+                with open(os.path.join(folder, "fdinfo", entry), encoding="ascii", errors="replace") as file:
+                    flags = next((line.split()[1] for line in file if line.startswith("flags:")), "0")
             except OSError:
-                continue  # it ended
-            for entry in entries:
-                if self.number(os.path.join(folder, entry)) == number:
-                    try:
-                        with open(os.path.join(self.proc, pid, "comm"), encoding="utf-8", errors="replace") as file:
-                            users.append(f"pid {pid} ({file.read().strip()})")
-                    except OSError:
-                        break  # it ended
-                    break
-        return users
+                continue  # closed since
+            if int(flags, 8) & os.O_ACCMODE != os.O_RDONLY:
+                found.setdefault(number, []).append(label)
 
     # -- growing ---------------------------------------------------------------------------------------------
 

@@ -36,7 +36,9 @@ def note_chains(volume: dict[str, t.Any]) -> None:
     """Write into the volume's layers, and into the readings of disks and guests on them, their ``chain`` (null: unknown)."""
     chains: dict[tuple[str, str], list[list[int]] | None] = {}
     named: dict[tuple[str, str], dict[str, t.Any]] = {}
-    on_devices = {layer["host"]: {"/dev/" + name for name in layer.get("devices") or []} for layer in volume["layers"]}
+    on_devices: dict[str, set[str]] = {}
+    for layer in volume["layers"]:
+        on_devices.setdefault(layer["host"], set()).update(f"/dev/{name}" for name in layer.pop("devices", None) or [])
     for layer in volume["layers"]:  # the lower ones first
         host = layer["host"]
         below = [chains[host, device] if (host, device) in chains else [] if device in on_devices[host] else None for device in layer["on"]]

@@ -17,6 +17,7 @@ import typing as t
 import ansible.module_utils
 import ansible_collections.nvmeof.spdk.plugins.module_utils as collection_utils
 from ansible_collections.nvmeof.spdk.tests import module_runner
+from private_libvirt import wait_for
 
 if t.TYPE_CHECKING:
     import private_libvirt
@@ -64,6 +65,18 @@ class GuestShell:
         """One command of the agent."""
         request = {"execute": command, **({"arguments": arguments} if arguments else {})}
         return json.loads(self.domain.host.virsh("qemu-agent-command", self.domain.name, json.dumps(request)).stdout)["return"]
+
+    def wait_agent(self, condition: t.Callable[[dict[str, t.Any]], bool] | None = None) -> None:
+        """Until the agent answers, and ``condition`` is true for what it tells of itself."""
+
+        def answers() -> bool:
+            try:
+                info = self.agent("guest-info")
+            except AssertionError:
+                return False  # it is not there yet
+            return condition is None or condition(info)
+
+        wait_for(f"the agent of {self.domain.name}", answers)
 
     def run(self, *argv: str, text: str = "", check: bool = True, env: tuple[str, ...] = ()) -> tuple[int, str, str]:
         """A program to its end: exit code, stdout, stderr."""
