@@ -85,7 +85,7 @@ class GuestShell:
         if text:
             words["input-data"] = base64.b64encode(text.encode()).decode()
         pid = self.agent("guest-exec", **words)["pid"]
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 90
         while True:
             status = self.agent("guest-exec-status", pid=pid)
             if status["exited"]:

@@ -8,10 +8,9 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.nvmeof.spdk.tests.module_runner import run_module
 from guest_shell import GuestShell
 from private_libvirt import MIB, Domain, Loop
-
-from ansible_collections.nvmeof.spdk.tests.module_runner import run_module
 
 TARGETS = ("vda", "vdb", "vdc", "vdd", "vde")
 #: On the whole disk, on the last of two partitions (GPT), on the whole disk, LVM, on the only partition (MBR). xfs has at least 300 MiB.

@@ -23,11 +23,16 @@ MULTIPATH, PLAIN, PARTED, VOLUMES = (f"{n}{n}{n}{n}{n}{n}{n}{n}-{n}{n}{n}{n}-4{n
 NAMESPACES = """
 ip link set lo up
 mount -t configfs none /sys/kernel/config
-mkdir -p /backing /run/lock /run/lvm /run/cryptsetup
+mkdir -p /backing /etc/multipath /run/lock /run/lvm /run/cryptsetup
 mount -t tmpfs none /backing
 cat >/etc/multipath.conf <<END
-defaults { find_multipaths no user_friendly_names no }
-blacklist { wwid "uuid.2222*" wwid "uuid.3333*" wwid "uuid.4444*" }
+defaults {
+    find_multipaths no
+    user_friendly_names no
+}
+blacklist {
+    wwid "^uuid.[234]"
+}
 END
 cd /sys/kernel/config/nvmet
 subsystem=subsystems/nqn.2016-06.io.spdk:cnode1
@@ -51,10 +56,11 @@ for p in 1 2; do
     id=4ca08835-0e71-4c63-85af-4b201ffa646d
     echo "transport=tcp,traddr=127.0.0.1,trsvcid=442$p,nqn=${subsystem#*/},hostnqn=nqn.2014-08.org.nvmexpress:uuid:$id,hostid=$id" >/dev/nvme-fabrics
 done
-until [ -b /dev/nvme0n4 ] && [ -b /dev/nvme1n4 ]; do sleep 0.1; done
+timeout 30 sh -c 'until [ -b /dev/nvme0n4 ] && [ -b /dev/nvme1n4 ]; do sleep 0.1; done'
 udevadm settle
-multipathd
-until [ -e /dev/mapper/uuid.11111111-1111-4111-8111-111111111111 ]; do sleep 0.1; done
+multipathd -v3 >/run/multipathd.log 2>&1
+map=/dev/mapper/uuid.11111111-1111-4111-8111-111111111111
+timeout 30 sh -c "until [ -e $map ]; do sleep 0.1; done" || { cat /run/multipathd.log; ls /dev/mapper; exit 1; }
 printf secret >/etc/luks-key
 """
 LAYERS = """
