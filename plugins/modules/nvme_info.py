@@ -76,6 +76,14 @@ host:
       description: Whether native NVMe multipath is on; V(null) when the kernel does not say.
       type: bool
       sample: true
+    kernel:
+      description: The release of the running kernel.
+      type: str
+      sample: 6.12.0-55.el10.x86_64
+    rescan_hazard:
+      description: What a rescan can do on this kernel (C(text)) and what helps (C(remedy)), or V(null) if nothing is known.
+      type: dict
+      sample: null
     controllers:
       description: All controllers, local PCIe ones included. Times are seconds, V(-1) is endless.
       type: list

@@ -189,6 +189,10 @@ disks:
       description: Whether the disk is read-only for the guest.
       type: bool
       sample: false
+    domain_job:
+      description: The job that holds the running domain, such as V(live migration (outgoing\)), or null.
+      type: str
+      sample: null
     block_job:
       description: The kind of block job that runs on the disk, or null.
       type: str
