@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import typing as t
 
 import pytest
@@ -119,3 +122,37 @@ def test_an_agent_that_forbids_guest_exec(guest, resize, run):
         assert result["failed"] and not result["changed"]
         assert states(result) == {"vda": ("failed", False)}
         assert "does not allow guest-exec" in result["msg"] and "qemu-ga.conf" in result["error"]["remedy"]
+
+
+def test_the_role_tells_file_systems_apart_from_capacity(guest, hypervisor, tmp_path):
+    """A file system that cannot grow fails the run at its end, after everything else was done and told."""
+    domain, shell, disks = guest
+    for target in ("vda", "vdd"):
+        disks[target].grow(SIZES[target][1] * MIB)
+    both = [{"domain": domain.name, "target": target} for target in ("vda", "vdd")]
+    planned = {"targets": {}, "initiators": {}, "layers": {}, "hypervisors": {"h1": both}, "filesystems": {"h1": both}, "volumes": [], "wanted_bytes": 0}
+    tasks = [
+        {"name": f"Run {part}", "ansible.builtin.include_role": {"name": "nvmeof.spdk.volume_growth", "tasks_from": part}} for part in ("grow_hosts", "report")
+    ]
+    play = {"name": "Grow", "hosts": "h1", "gather_facts": False, "vars": {"volume_growth__plan": planned}, "tasks": tasks}
+    (tmp_path / "play.yml").write_text(json.dumps([play]), encoding="utf-8")
+    variables = {"ansible_connection": "local", "ansible_python_interpreter": hypervisor.python}
+    (tmp_path / "inventory.yml").write_text(json.dumps({"all": {"hosts": {"h1": variables}}}), encoding="utf-8")
+
+    def play_it() -> subprocess.CompletedProcess[str]:
+        command = ["ansible-playbook", "-i", str(tmp_path / "inventory.yml"), str(tmp_path / "play.yml")]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env={**os.environ, "ANSIBLE_NOCOLOR": "1"})
+
+    shell.script("mv /sbin/resize2fs /sbin/resize2fs.away")
+    done = play_it()
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "the capacity is as wanted, but: file system of h1:" in done.stdout and "install e2fsprogs in the guest" in done.stdout
+    assert "vdd: not grown: LVM inside (dm-0 on /dev/vdd)" in done.stdout
+    assert shell.script("cat /sys/class/block/vda/size").strip() == str(SIZES["vda"][1] * MIB // 512)
+    shell.script("mv /sbin/resize2fs.away /sbin/resize2fs")
+    done = play_it()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ext4 on /mnt/a from 64 MiB to 128 MiB" in done.stdout
+    assert "changed=1 " in done.stdout
+    done = play_it()
+    assert done.returncode == 0 and "changed=0 " in done.stdout, done.stdout + done.stderr
