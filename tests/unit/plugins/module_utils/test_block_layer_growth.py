@@ -10,6 +10,7 @@ import pathlib
 import typing as t
 
 import pytest
+import yaml
 from ansible_collections.nvmeof.spdk.plugins.module_utils._block_layer_growth import LayerGrowth, Wish, changes_of, describe, expected_bytes
 from ansible_collections.nvmeof.spdk.plugins.module_utils._block_layer_tools import CryptTable, LayerTools, PhysicalVolume, ToolError
 from ansible_collections.nvmeof.spdk.plugins.modules import nvme_info, nvme_layers
@@ -349,6 +350,8 @@ def test_the_module(host: FakeHost, tools: FakeTools, monkeypatch: pytest.Monkey
     result = call(nvme_layers, {"uuid": UUID1.upper(), "size": "128M"}, check)
     assert (result["failed"], result["changed"]) == (False, True)
     (entry,) = result["namespaces"]
+    documented = yaml.safe_load(nvme_layers.RETURN)["namespaces"]["contains"]
+    assert set(entry) == set(documented) and set(entry["layers"][0]) == set(documented["layers"]["sample"][0])
     assert entry["satisfied"] is not check and (entry["device"], entry["device_bytes"], entry["wanted_bytes"]) == ("/dev/nvme0n1", 128 * MIB, 128 * MIB)
     assert result["diff"][0]["before"] == {"size_bytes": 48 * MIB} and result["diff"][0]["after"] == {"size_bytes": 112 * MIB}
     assert bool(tools.calls) is not check

@@ -12,6 +12,7 @@ import pathlib
 import typing as t
 
 import pytest
+import yaml
 from ansible_collections.nvmeof.spdk.plugins.module_utils import _libvirt_disk, _libvirt_guest, _libvirt_guest_fs
 from ansible_collections.nvmeof.spdk.plugins.module_utils._libvirt_guest import GuestAgent, GuestError
 from ansible_collections.nvmeof.spdk.plugins.modules import guest_filesystem
@@ -233,6 +234,7 @@ def test_grown_and_then_unchanged(guest: FakeGuest, build: t.Callable[[FakeGuest
     assert (checked["state"], checked["changed"], checked["commands"]) == ("grown", True, commands)
     assert acting(guest) == []
     entry = one()
+    assert set(entry) == set(yaml.safe_load(guest_filesystem.RETURN)["filesystems"]["contains"])
     assert (entry["state"], entry["changed"], entry["error"], entry["commands"]) == ("grown", True, None, commands)
     assert acting(guest) == commands
     assert entry["before_total_bytes"] == before < entry["total_bytes"] == guest.mounts[0]["total-bytes"]
