@@ -14,6 +14,8 @@ from ansible_collections.nvmeof.spdk.plugins.filter.filesystem_outcome import Fi
 from ansible_collections.nvmeof.spdk.plugins.filter.growth_plan import growth_plan
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._growth import outcome, plan
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._growth_layers import expected
+from ansible_collections.nvmeof.spdk.plugins.plugin_utils._lookup import hops_of
+from ansible_collections.nvmeof.spdk.plugins.plugin_utils._report_svg import layer_state
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._verdict import judge
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._volumes import build
 from ansible_collections.nvmeof.spdk.tests.unit.plugins.plugin_utils.test_volumes_and_growth import GIB, UUID, disk, fleet, host, target
@@ -62,6 +64,14 @@ def test_luks_is_held_to_the_device_less_its_header() -> None:
     grown = luks_fleet(size=2 * GIB, image=2 * GIB)
     grown["h1"]["disks"][0].update(capacity_bytes=GIB - HEADER, guest_bytes=GIB - HEADER)
     assert judge(build(grown)[0])["verdict"] == "lagging at disk"
+
+
+def test_an_audit_shows_which_layer_lags() -> None:
+    (volume,) = build(luks_fleet(size=2 * GIB, layer_size=GIB, image=2 * GIB))
+    entries = {hop["hop"]: hop for hop in hops_of(volume)}
+    assert (entries["layer"]["bytes"], entries["layer"]["goal_bytes"]) == (GIB - HEADER, 2 * GIB - HEADER)
+    assert layer_state(volume["layers"][0], 2 * GIB) == "lagging" and layer_state(volume["layers"][0], GIB) == "layer"
+    assert layer_state({**volume["layers"][0], "chain": None}, 2 * GIB) == "layer" and layer_state({"bytes": None}, GIB) == "unproven"
 
 
 def test_a_layer_blocks_unless_it_is_to_be_grown() -> None:
