@@ -57,6 +57,14 @@ options:
     description: Seconds that the growth waits for another run's lease on an image. A lease that lasts longer blocks.
     type: int
     default: 0
+  grow_layers:
+    description: Whether dm-multipath, LUKS and LVM layers on devices are grown, too; without it they block the growth unless they have all their bytes already.
+    type: bool
+    default: false
+  grow_filesystem:
+    description: Whether file systems in guests are grown, too.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -92,6 +100,8 @@ def growth_plan(
     lease_owner: str = "",
     lease_wait: t.Any = 0,
     skip_blocked: t.Any = False,
+    grow_layers: t.Any = False,
+    grow_filesystem: t.Any = False,
 ) -> dict[str, t.Any]:
     """The plan for growing what is meant to ``size``."""
     try:
@@ -115,6 +125,8 @@ def growth_plan(
             skip_blocked=as_bool(plain(skip_blocked)),
             lease_owner=plain(lease_owner),
             lease_wait=int(plain(lease_wait)),
+            grow_layers=as_bool(plain(grow_layers)),
+            grow_filesystem=as_bool(plain(grow_filesystem)),
         )
     except (GrowthError, CapacityError, SelectError) as exc:
         raise AnsibleFilterError(str(exc)) from exc

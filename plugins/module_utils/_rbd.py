@@ -132,6 +132,16 @@ def limits_of(pools: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, dict[str, t
     return found
 
 
+def usage_of(df: t.Mapping[str, t.Any]) -> dict[str, dict[str, int | None]]:
+    """:meth:`Ceph.pool_usage` from ``ceph df``. ``stored`` came with Ceph 14; before that ``bytes_used`` meant the same."""
+    found: dict[str, dict[str, int | None]] = {}
+    for pool in df.get("pools") or []:
+        stats = pool["stats"]
+        stored = stats.get("stored", stats.get("bytes_used"))
+        found[str(pool["name"])] = {"free_bytes": int(stats["max_avail"]), "stored_bytes": None if stored is None else int(stored)}
+    return found
+
+
 class Ceph(abc.ABC):
     """One cluster connection. ``how`` names the means (``librbd`` or ``rbd``) for messages.
 
@@ -169,8 +179,12 @@ class Ceph(abc.ABC):
         """The addresses of blocklisted clients."""
 
     @abc.abstractmethod
-    def pool_free_bytes(self, pool: str) -> int | None:
-        """What the pool can still take (``MAX AVAIL`` of ``ceph df``), or None if the user may not ask."""
+    def pool_usage(self) -> dict[str, dict[str, int | None]]:
+        """By pool, from ``ceph df``: ``free_bytes`` (MAX AVAIL: what it can still take) and ``stored_bytes``, both before replication."""
+
+    @abc.abstractmethod
+    def pool_provisioned(self, pool: str) -> int:
+        """The sum of the sizes (bytes) of all images of the pool, in all RADOS namespaces; opens every one of them."""
 
     @abc.abstractmethod
     def pool_limits(self) -> dict[str, dict[str, t.Any]]:

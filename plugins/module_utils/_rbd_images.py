@@ -183,14 +183,30 @@ def image_result(item: WantedImage) -> dict[str, t.Any]:
     }
 
 
-def pool_facts(ceph: Ceph, specs: t.Iterable[ImageSpec]) -> list[dict[str, t.Any]]:
-    """What the pools of these images can still take; None for what this client may not ask."""
+def pool_facts(ceph: Ceph, specs: t.Iterable[ImageSpec], provisioned: bool = False) -> list[dict[str, t.Any]]:
+    """What the pools of these images can still take; None for what this client may not ask, with the reason in ``error``.
+
+    Two calls for any number of pools. ``provisioned`` also sums up the sizes of all images of each pool, which opens every one of them.
+    """
     pools = sorted({spec.pool for spec in specs})
-    try:
-        limits = ceph.pool_limits() if pools else {}
-    except CephError:
-        limits = {}
-    unknown = {"max_bytes": None, "full": None, "nearfull": None}
-    return [
-        {"pool": pool, "exists": pool in limits if limits else None, "free_bytes": ceph.pool_free_bytes(pool), **limits.get(pool, unknown)} for pool in pools
-    ]
+    problems: list[str] = []
+
+    def asked(question: t.Callable[[], t.Any], otherwise: t.Any) -> t.Any:
+        try:
+            return question()
+        except CephError as error:
+            problems.append(str(error))
+            return otherwise
+
+    limits = asked(ceph.pool_limits, {}) if pools else {}
+    usage = asked(ceph.pool_usage, {}) if pools else {}
+    shared = list(problems)
+    found = []
+    for pool in pools:
+        problems[:] = shared
+        fact = {"pool": pool, "exists": pool in limits if limits else None, "free_bytes": None, "stored_bytes": None, "provisioned_bytes": None}
+        fact.update({"max_bytes": None, "full": None, "nearfull": None, **usage.get(pool, {}), **limits.get(pool, {})})
+        if provisioned and fact["exists"] is not False:
+            fact["provisioned_bytes"] = asked(lambda pool=pool: ceph.pool_provisioned(pool), None)
+        found.append({**fact, "error": "; ".join(problems) or None})
+    return found

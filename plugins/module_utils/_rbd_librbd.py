@@ -18,13 +18,13 @@ import typing as t
 
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import (
     Ceph,
-    CephError,
     CephOptions,
     ImageNotFoundError,
     ImageSpec,
     ImageState,
     first_json,
     limits_of,
+    usage_of,
     where_primary,
 )
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_lease import (
@@ -298,12 +298,27 @@ class LibrbdCeph(Ceph):
         # named "blacklist" before Ceph 16
         return [str(entry["addr"]) for entry in self._mon("osd blocklist ls", "osd blacklist ls") or []]
 
-    def pool_free_bytes(self, pool: str) -> int | None:
-        try:
-            pools = self._mon("df")["pools"]
-        except CephError:
-            return None
-        return next((int(entry["stats"]["max_avail"]) for entry in pools if entry["name"] == pool), None)
+    def pool_usage(self) -> dict[str, dict[str, int | None]]:
+        return usage_of(self._mon("df"))
+
+    def pool_provisioned(self, pool: str) -> int:
+        def look() -> int:
+            total = 0
+            for namespace in ["", *self._namespaces(pool)]:
+                with self._pool(ImageSpec(pool, namespace, "")) as ioctx:
+                    for name in rbd.RBD().list(ioctx):
+                        try:
+                            with rbd.Image(ioctx, name, read_only=True) as image:
+                                total += int(image.size())
+                        except rbd.ImageNotFound:
+                            pass  # removed since the listing
+            return total
+
+        return self._translated(look, ImageSpec(pool, "", ""), "ls")
+
+    def _namespaces(self, pool: str) -> list[str]:
+        with self._pool(ImageSpec(pool, "", "")) as ioctx:
+            return list(rbd.RBD().namespace_list(ioctx))
 
     def pool_limits(self) -> dict[str, dict[str, t.Any]]:
         return limits_of(self._mon("osd pool ls", detail="detail"))

@@ -22,6 +22,7 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import (
     ImageState,
     first_json,
     limits_of,
+    usage_of,
     where_primary,
 )
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_lease import LEASE, Holder, Lock, LockLost, LockTaken, decode_listing, lease_of
@@ -208,12 +209,18 @@ class ToolCeph(Ceph):
             entries = self._ceph("osd", "blacklist", "ls")  # its name before Ceph 16
         return [str(entry["addr"]) for entry in entries or []]
 
-    def pool_free_bytes(self, pool: str) -> int | None:
-        try:
-            pools = self._ceph("df")["pools"]
-        except CephError:
-            return None
-        return next((int(entry["stats"]["max_avail"]) for entry in pools if entry["name"] == pool), None)
+    def pool_usage(self) -> dict[str, dict[str, int | None]]:
+        return usage_of(self._ceph("df"))
+
+    def pool_provisioned(self, pool: str) -> int:
+        place = ImageSpec(pool, "", "")
+        names = [str(entry["name"]) for entry in json.loads(self._rbd(place, "namespace", "ls", "--format", "json", pool))]
+        total = 0
+        for namespace in ["", *names]:
+            listed = self._rbd(place, "ls", "--long", "--format", "json", f"{pool}/{namespace}" if namespace else pool)
+            # a snapshot has a line of its own; what it holds is not its image's size
+            total += sum(int(entry["size"]) for entry in json.loads(listed) if not entry.get("snapshot"))
+        return total
 
     def pool_limits(self) -> dict[str, dict[str, t.Any]]:
         return limits_of(self._ceph("osd", "pool", "ls", "detail"))

@@ -179,6 +179,14 @@ pools:
       description: C(MAX AVAIL) of C(ceph df); V(null) if this client may not ask.
       type: int
       sample: 5368709120000
+    stored_bytes:
+      description: What the pool holds, before replication; V(null) if this client may not ask.
+      type: int
+      sample: 2199023255552
+    provisioned_bytes:
+      description: Always V(null); M(nvmeof.spdk.rbd_image_info) can add it up.
+      type: int
+      sample: null
     max_bytes:
       description: The pool's quota in bytes; V(null) if there is none, or this client may not ask.
       type: int
@@ -191,6 +199,10 @@ pools:
       description: Whether the pool, or an OSD of it, is nearly full; V(null) if this client may not ask.
       type: bool
       sample: false
+    error:
+      description: Why a figure is V(null) that was asked for, or V(null).
+      type: str
+      sample: null
 changes:
   description: What was, or in check mode would be, changed.
   returned: always

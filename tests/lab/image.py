@@ -44,6 +44,8 @@ VARIANTS = {
     "cloud": Variant("linux-image-cloud-amd64"),
     # has soft-RoCE (rdma_rxe): NVMe/RDMA between emulated machines
     "generic": Variant("linux-image-amd64"),
+    # has LUKS on the hypervisors
+    "layers": Variant("linux-image-cloud-amd64"),
     # has DH-HMAC-CHAP and TLS in its NVMe host and target
     "trixie": Variant("linux-image-cloud-amd64", "trixie"),
 }

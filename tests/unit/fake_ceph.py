@@ -89,8 +89,11 @@ class FakeCeph(Ceph):
     def blocklist(self) -> list[str]:
         return self.blocked
 
-    def pool_free_bytes(self, pool: str) -> int | None:
-        return 10**12
+    def pool_usage(self) -> dict[str, dict[str, int | None]]:
+        return {"p": {"free_bytes": 10**12, "stored_bytes": 10**9}}
+
+    def pool_provisioned(self, pool: str) -> int:
+        return sum(size for (name, _image), size in self.images.items() if name == pool)
 
     def pool_limits(self) -> dict[str, dict[str, t.Any]]:
         return {"p": {"max_bytes": None, "full": False, "nearfull": True}}
