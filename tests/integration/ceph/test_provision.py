@@ -45,7 +45,13 @@ class Site:
 
     def run(self, playbook, *options, **extra):
         """Exit code, changed count and output of one run."""
-        environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCAL_TEMP": str(self.directory / "ansible"), "ANSIBLE_RETRY_FILES_ENABLED": "0"}
+        environment = {
+            **os.environ,
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_LOCAL_TEMP": str(self.directory / "ansible"),
+            "ANSIBLE_RETRY_FILES_ENABLED": "0",
+            "ANSIBLE_PIPELINING": "1",
+        }
         arguments = [sys.executable, "-m", "ansible", "playbook", "-i", str(self.directory / "inventory.yml"), f"nvmeof.spdk.{playbook}", *options]
         arguments += ["-e", json.dumps(extra)]
         done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=280, check=False, cwd=self.directory)
