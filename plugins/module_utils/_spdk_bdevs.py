@@ -23,6 +23,7 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import MIB, 
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import Ceph, ImageSpec
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_lease import LeaseOptions, Leases
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_snapshots import SnapshotWish
 from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Change, Changes
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdev_guard import refuse_vanished_image, resize_call, settle
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdev_wish import WantedBdev
@@ -57,8 +58,10 @@ class BdevManager:
         grace: float = WATCH_GRACE,
         resize_unit: str | None = None,
         lease: LeaseOptions | None = None,
+        snapshots: SnapshotWish | None = None,
     ) -> None:
         self.leases = Leases(lease)
+        self.snapshots = snapshots
         self.target = target
         self.resize_unit = resize_unit
         self.ceph = ceph
@@ -311,6 +314,9 @@ class BdevManager:
     def _grow_change(self, item: WantedBdev) -> None:
         if item.image is not None:
             self.ceph().check_growable(item.source, item.image)
+            if self.snapshots is not None:
+                item.snapshot, change = self.snapshots.plan(self.ceph(), self.changes, item.source, item.image.size_bytes, _not_applied)
+                item.changes += [change] if change is not None else []
         item.changed = True
         item.changes.append(self._change("image", str(item.spec), "grow", {"size_bytes": item.before_image_bytes}, {"size_bytes": item.wanted}))
 
@@ -356,6 +362,7 @@ class BdevManager:
         for item in items:
             if item.grow_image:
                 self.leases.require(item.source)
+                self._take_snapshot(item)
                 item.before_image_bytes, item.image_bytes = self.ceph().grow(item.source, item.goal, item.exact)
                 for change in item.changes:
                     change.done = change.done or change.kind == "image"
@@ -363,6 +370,15 @@ class BdevManager:
         self._wait([item for item in items if item.action in ("created", "grown") and item.wanted is not None and item.error is None])
         self.qos.apply()
         self.raise_first(items)
+
+    def _take_snapshot(self, item: WantedBdev) -> None:
+        """Take the snapshot that is to be there before the image is resized; it can take long, so the lease is looked at again."""
+        if self.snapshots is None:
+            return
+        change = next((one for one in item.changes if one.kind == "snapshot"), None)
+        item.snapshot = None
+        item.snapshot = self.snapshots.take(self.ceph(), item.source, item.goal, change)
+        self.leases.require(item.source)
 
     @staticmethod
     def raise_first(items: t.Sequence[WantedBdev]) -> None:
@@ -515,6 +531,8 @@ class BdevManager:
                 item.action = "none"
             if not any(change.done and change.kind == "image" for change in item.changes):
                 item.image_bytes = item.before_image_bytes
+            if any(change.kind == "snapshot" and not change.done for change in item.changes):
+                item.snapshot = None
             bdev = there.get(item.bdev_name)
             item.size_bytes = None if bdev is None else bdev["size_bytes"]
             if item.wanted is not None:
