@@ -65,6 +65,11 @@ options:
     description: Whether file systems in guests are grown, too.
     type: bool
     default: false
+  canary:
+    description:
+      - How many volumes, or which, go through every hop before the others. Empty for one where more than one is to grow, V(0) for none.
+    type: raw
+    default: ''
 """
 
 EXAMPLES = r"""
@@ -75,7 +80,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The plan; RV(ignore:volumes), RV(ignore:lines), RV(ignore:blocked), RV(ignore:needed) and the work by host.
+  description: The plan; RV(ignore:volumes), RV(ignore:lines), RV(ignore:blocked), RV(ignore:needed), the work by host, and RV(ignore:stages), the same for the canary and the rest.
   type: dict
 """
 
@@ -102,6 +107,7 @@ def growth_plan(
     skip_blocked: t.Any = False,
     grow_layers: t.Any = False,
     grow_filesystem: t.Any = False,
+    canary: t.Any = "",
 ) -> dict[str, t.Any]:
     """The plan for growing what is meant to ``size``."""
     try:
@@ -127,6 +133,7 @@ def growth_plan(
             lease_wait=int(plain(lease_wait)),
             grow_layers=as_bool(plain(grow_layers)),
             grow_filesystem=as_bool(plain(grow_filesystem)),
+            canary=plain(canary),
         )
     except (GrowthError, CapacityError, SelectError) as exc:
         raise AnsibleFilterError(str(exc)) from exc
