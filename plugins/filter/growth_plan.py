@@ -80,7 +80,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The plan; RV(ignore:volumes), RV(ignore:lines), RV(ignore:blocked), RV(ignore:needed), the work by host, and RV(ignore:stages), the same for the canary and the rest.
+  description:
+    - The plan; RV(ignore:volumes), RV(ignore:lines), RV(ignore:blocked), RV(ignore:needed), the work by host, and RV(ignore:stages), the same for the
+      canary and for the rest.
   type: dict
 """
 

@@ -96,13 +96,19 @@ def grown_bdevs(world: World) -> list[list[str]]:
     return [[bdev["name"] for bdev in arguments["bdevs"]] for _host, module, _check, arguments in world.calls if module == "spdk_rbd_bdev"]
 
 
-def test_the_canary_goes_through_every_hop_before_the_rest(world: World) -> None:
-    status, output, _changed = grow(world)
+def test_the_canary_goes_through_every_hop_before_the_rest_and_all_is_evidence_of_one_run(world: World, tmp_path: Path) -> None:
+    report, page = tmp_path / "report.json", tmp_path / "report.html"
+    status, output, _changed = grow(world, report=str(report), html=str(page))
     assert status == 0, output
     acted = world.called(*ACTING)
     assert acted[:3] == ["t1 spdk_rbd_bdev", "h1 nvme_rescan", "t1 spdk_rbd_bdev"]
     assert sorted(acted[3:]) == ["h2 nvme_rescan", "h3 nvme_rescan", "h4 nvme_rescan"]
     assert grown_bdevs(world) == [["vol-1"], ["vol-2", "vol-3", "vol-4"]]
+    rows = json.loads(report.read_text())
+    (run,) = {row["run"]["id"] for row in rows}
+    assert len(rows) == len(NUMBERS) and run in page.read_text()
+    assert all(row["before_bytes"]["image"] == OLD and row["bytes"]["image"] == NEW and row["verdict"] == "ok" for row in rows)
+    assert all(row["run"]["began"] <= row["run"]["ended"] and row["run"]["by"] for row in rows)
 
 
 def test_a_canary_that_is_not_as_wanted_leaves_the_rest_untouched(world: World, tmp_path: Path) -> None:
