@@ -170,6 +170,7 @@ def plan(
     wanted = parse_image_size(size)
     chosen = resolve(volumes, handles, silent)
     rows: list[dict[str, t.Any]] = []
+    notes: list[str] = []
     work: dict[str, dict[str, list[dict[str, t.Any]]]] = {"images": {}, "targets": {}, "initiators": {}, "layers": {}, "hypervisors": {}, "filesystems": {}}
     for volume in chosen:
         goal = goal_of(volume, wanted) or wanted
@@ -189,7 +190,8 @@ def plan(
         elif row["steps"]:
             _hand_out(work, volume, goal, grow_layers)
         if grow_filesystem and not row["blockers"]:
-            hand_out_filesystems(work["filesystems"], volume)
+            told = hand_out_filesystems(work["filesystems"], volume)
+            notes += [f"  {told}"] if told else []
         rows.append(row)
     return {
         "wanted_bytes": wanted,
@@ -198,7 +200,7 @@ def plan(
         "blocked": _stops(rows, skip_blocked),
         "allow_degraded": allow_degraded,
         "needed": bool(work["filesystems"]) or any(row["steps"] and not row["blockers"] for row in rows),
-        "lines": plan_lines(rows, wanted) + [f"  not heard: {text}" for text in silent],
+        "lines": plan_lines(rows, wanted) + notes + [f"  not heard: {text}" for text in silent],
         **work,
     }
 
