@@ -121,7 +121,11 @@ class LayerTools:
     def physical_volumes(self, devices: t.Sequence[str]) -> dict[int, PhysicalVolume]:
         """The physical volumes on ``devices`` (paths), by device number. Raises :class:`ToolError`."""
         fields = "pv_name,vg_name,pv_size,pe_start,vg_extent_size,pv_mda_count,pv_mda_size"
-        out = self._output("pvs", "--reportformat", "json", "--units", "b", "--nosuffix", "-o", fields, *devices)
+        argv = ["pvs", "--reportformat", "json", "--units", "b", "--nosuffix", "-o", fields, *devices]
+        code, out, err = self.run(argv)
+        # one device that LVM's filter hides makes it fail, with a report of the others
+        if code and '"pv_name"' not in out:
+            raise ToolError(" ".join(argv), " ".join(err.split()) or f"exit code {code}")
         found = {}
         try:
             for row in json.loads(out)["report"][0]["pv"]:

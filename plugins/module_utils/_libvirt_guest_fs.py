@@ -332,6 +332,10 @@ def converge(hypervisor: Hypervisor, wishes: t.Sequence[Wish], wait: float, chec
         if entry.disk.domain_state != "running":
             entry.message = f"not grown: the domain is {entry.disk.domain_state}"
             continue
+        sharers = [disk.domain for disk in disks if disk.active and disk.device and entry.disk.device and disk.device.rdev == entry.disk.device.rdev]
+        if len(sharers) > 1:
+            entry.message = f"not grown: the disk is in several running domains ({', '.join(sharers)})"
+            continue
         _grow(hypervisor, entry, wait, check_mode)
     errors += [entry.error for entry in found if entry.error is not None]
     return found, errors

@@ -174,6 +174,7 @@ def plan(
     chosen = resolve(volumes, handles, silent)
     rows: list[dict[str, t.Any]] = []
     work_of = {}
+    notes: list[str] = []
     for volume in chosen:
         goal = goal_of(volume, wanted) or wanted
         row, work = row_of(volume, wanted), no_work()
@@ -192,7 +193,8 @@ def plan(
         elif row["steps"]:
             _hand_out(work, volume, goal, grow_layers)
         if grow_filesystem and not row["blockers"]:
-            hand_out_filesystems(work["filesystems"], volume)
+            told = hand_out_filesystems(work["filesystems"], volume)
+            notes += [f"  {told}"] if told else []
         if any(work.values()):
             work_of[row["volume"]] = work
         rows.append(row)
@@ -204,7 +206,7 @@ def plan(
         "blocked": _stops(rows, skip_blocked),
         "allow_degraded": allow_degraded,
         "needed": bool(whole["filesystems"]) or any(row["steps"] and not row["blockers"] for row in rows),
-        "lines": plan_lines(rows, wanted) + [f"  not heard: {text}" for text in silent],
+        "lines": plan_lines(rows, wanted) + notes + [f"  not heard: {text}" for text in silent],
         "stages": stages(work_of, canaries(list(work_of), (as_list(canary) or [""])[0], _canaries_named(chosen, canary))),
         **whole,
     }

@@ -134,8 +134,15 @@ def hand_out_disks(volume: t.Mapping[str, t.Any], host: str, goal: int) -> list[
     return found
 
 
-def hand_out_filesystems(work: dict[str, list[dict[str, t.Any]]], volume: t.Mapping[str, t.Any]) -> None:
-    """The volume's running disks as ``guest_filesystem`` takes them, for each hypervisor."""
-    for reading in volume["readings"]["disk"]:
-        if not reading.get("silent"):
-            work.setdefault(reading["host"], []).append({"domain": reading["domain"], "target": reading["target"]})
+def hand_out_filesystems(work: dict[str, list[dict[str, t.Any]]], volume: t.Mapping[str, t.Any]) -> str | None:
+    """The volume's running disk as ``guest_filesystem`` takes it, for its hypervisor; or why there is none.
+
+    A disk of several running domains is left alone: what one guest does to its partitions the others do not see.
+    """
+    running = [reading for reading in volume["readings"]["disk"] if not reading.get("silent")]
+    if len(running) > 1:
+        named = ", ".join(f"{reading['host']}:{reading['object']}" for reading in running)
+        return f"file system of {volume['volume']} is left alone: several running domains have the disk ({named})"
+    for reading in running:
+        work.setdefault(reading["host"], []).append({"domain": reading["domain"], "target": reading["target"]})
+    return None

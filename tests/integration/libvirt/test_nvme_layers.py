@@ -34,6 +34,8 @@ blacklist {
     wwid "^uuid.[234]"
 }
 END
+# LVM takes the first path of a namespace only
+echo 'devices { global_filter = [ "r|^/dev/nvme1n|" ] }' >/etc/lvm/lvmlocal.conf
 cd /sys/kernel/config/nvmet
 subsystem=subsystems/nqn.2016-06.io.spdk:cnode1
 mkdir $subsystem

@@ -76,6 +76,11 @@ def test_physical_volumes_by_number_whatever_their_names() -> None:
     assert (found[1].overhead_bytes, found[2].overhead_bytes) == (1048576, 1048576 + 1044480)
 
 
+def test_a_physical_volume_that_is_hidden_does_not_hide_the_others() -> None:
+    tools = LayerTools(Programs(pvs=(5, PVS, "  Cannot use /dev/nvme0n3: device is rejected by filter config")), stat_call=nodes(luks_1=1, nvme0n2=2))
+    assert set(tools.physical_volumes(["/dev/dm-1", "/dev/nvme0n2", "/dev/nvme0n3"])) == {1, 2}
+
+
 @pytest.mark.parametrize("answer", ["no json", "{}", '{"report": [{"pv": [{"pv_name": "x"}]}]}'])
 def test_a_report_of_another_form_is_an_error(answer: str) -> None:
     with pytest.raises(ToolError, match="unknown form"):

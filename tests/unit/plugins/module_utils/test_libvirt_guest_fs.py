@@ -336,6 +336,15 @@ def test_a_domain_that_does_not_run(guest: FakeGuest) -> None:
     assert one()["message"] == "not grown: the domain is shut off"
 
 
+def test_a_disk_that_several_guests_have(guest: FakeGuest) -> None:
+    ext4_on_disk(guest)
+    other = FakeDomain(domain_xml(disk_xml(), name="db2", uuid=DOMAIN_UUID.replace("0", "2")), name="db2")
+    guest.libvirt.connection.domains.append(other)  # type: ignore[attr-defined]
+    assert one()["message"] == "not grown: the disk is in several running domains (db1, db2)"
+    other.number = 5
+    assert one()["state"] == "grown"
+
+
 @pytest.mark.parametrize("command", ["guest-exec", "guest-get-fsinfo"])
 def test_an_agent_that_forbids_it(guest: FakeGuest, command: str) -> None:
     ext4_on_disk(guest)

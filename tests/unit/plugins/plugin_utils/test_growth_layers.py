@@ -213,6 +213,10 @@ def test_file_systems_are_handed_out_where_they_are_asked_for() -> None:
     blocked = copy.deepcopy(measurements)
     blocked["h1"]["disks"][0]["problems"] = [{"problem": "x", "remedy": "y", "severity": "blocker"}]
     assert plan(build(blocked), "1G", grow_filesystem=True)["filesystems"] == {}
+    shared = copy.deepcopy(measurements)
+    shared["h1"]["disks"].append(disk(domain="g2"))
+    planned = plan(build(shared), "1G", grow_filesystem=True)
+    assert planned["filesystems"] == {} and "several running domains have the disk (h1:g1:vda, h1:g2:vda)" in planned["lines"][-1]
     measurements["h1"]["disks"][0]["domain_state"] = "shut off"
     assert plan(build(measurements), "1G", grow_filesystem=True)["filesystems"] == {}
 
