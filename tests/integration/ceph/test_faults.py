@@ -289,7 +289,7 @@ def test_runs_that_are_killed_at_any_moment_are_finished_by_the_next(volume, sim
     for number in range(1, MOMENTS + 1):
         before, size = fleet.sizes(), (80 + 16 * number) * MIB
         wish = {"size": f"{size}B", "volume_growth_lease_owner": f"job-{number}"}
-        moment = moments.uniform(0.1, 1.0) * whole
+        moment = moments.uniform(0.35, 0.9) * whole
         run, mark = fleet.start("grow_volume", **wish)
         time.sleep(moment)
         kill_all(run, mark)

@@ -92,7 +92,7 @@ def test_ten_volumes_come_once_and_go_once(site, ceph):
     retire = {"volumes": volumes, "pool": POOL, "delete_image": "true", "declare": str(site.declared)}
     code, changed, text = site.run("retire_volume", "--check", **retire, trash="false")
     assert code == 0 and changed > 0 and len(site.namespaces()) == 10, text
-    assert text.count("the image goes to the deletion") == 10 and "trash" not in text, text
+    assert "many-10: the image goes to the deletion" in text and "goes to the trash" not in text, text
     # an image that is in use stays, and with it all others
     ceph.rbd("snap", "create", "--no-progress", f"{POOL}/many-7@s1")
     code, _changed, text = site.run("retire_volume", **retire)
@@ -100,7 +100,7 @@ def test_ten_volumes_come_once_and_go_once(site, ceph):
     assert site.namespaces() == {} and ceph.image_bytes(POOL, "many-7") == ceph.image_bytes(POOL, "many-1") == 8 * MIB
     ceph.rbd("snap", "rm", "--no-progress", f"{POOL}/many-7@s1")
     code, changed, text = site.run("retire_volume", **retire)
-    assert code == 0 and changed == 2, text
+    assert code == 0 and changed == 1, text
     assert site.namespaces() == {} and [bdev["name"] for bdev in site.simulator.call("bdev_get_bdevs")] == []
     assert [call["method"] for call in site.saved()] == ["bdev_rbd_register_cluster", "nvmf_create_subsystem"]
     assert yaml.safe_load(site.declared.read_text()) == {"spdk_target_volumes": []}
