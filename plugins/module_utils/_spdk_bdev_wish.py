@@ -34,6 +34,7 @@ class WantedBdev:
     message: str = ""
     uuid: str | None = None
     cluster: str | None = None
+    access: dict[str, t.Any] | None = None  # user and configuration, where a release opens bdevs without clusters
     grow_image: bool = False
     changed: bool = False
     before_image_bytes: int | None = None

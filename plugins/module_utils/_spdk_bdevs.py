@@ -27,7 +27,15 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_snapshots import 
 from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Change, Changes
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdev_guard import refuse_vanished_image, resize_call, settle
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdev_wish import WantedBdev
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_clusters import REGISTER, cluster_for, clusters_to_register, register_cluster
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_clusters import (
+    REGISTER,
+    access_for,
+    bdev_access,
+    cluster_for,
+    clusters_to_register,
+    has_clusters,
+    register_cluster,
+)
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_qos import QosManager
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import RBD_PRODUCT, Target, TimedOut
 
@@ -78,6 +86,7 @@ class BdevManager:
     def plan(self, items: list[WantedBdev], clusters: t.Sequence[t.Mapping[str, t.Any]], config_defaults: t.Mapping[str, t.Any] | None = None) -> None:
         """Read what is there (two calls and one look at each image that counts) and decide; touches nothing."""
         registered = self._plan_clusters(clusters, config_defaults)
+        access = None if has_clusters(self.target.table) else bdev_access(clusters, self.target.table, config_defaults)
         bdevs = self.target.bdevs()
         by_name = {bdev["name"]: bdev for bdev in bdevs}
         by_image: dict[ImageSpec, dict[str, t.Any]] = {}
@@ -99,7 +108,7 @@ class BdevManager:
             if item.state == "absent":
                 self._plan_absent(item)
             elif item.found is None:
-                self._plan_create(item, registered, clusters)
+                self._plan_create(item, registered, clusters, access)
             else:
                 self._plan_existing(item, item.found)
         self.planned += self.qos.plan(items)
@@ -185,7 +194,9 @@ class BdevManager:
         }
         if item.source.namespace:
             params["namespace_name"] = item.source.namespace
-        if item.cluster is not None:
+        if item.access is not None:
+            params.update(item.access)
+        elif item.cluster is not None:
             params["cluster_name"] = item.cluster
         if item.uuid is not None:
             params["uuid"] = item.uuid
@@ -193,12 +204,17 @@ class BdevManager:
             params["read_only"] = True  # never dropped for an older release: that would make the export writable
         return params
 
-    def _plan_create(self, item: WantedBdev, registered: list[str], clusters: t.Sequence[t.Mapping[str, t.Any]]) -> None:
+    def _plan_create(
+        self, item: WantedBdev, registered: list[str], clusters: t.Sequence[t.Mapping[str, t.Any]], access: dict[str, dict[str, t.Any]] | None
+    ) -> None:
         if item.state == "grown":
             raise HopError(
                 "there is no such bdev to grow", obj=item.name or str(item.spec), hop="bdev", remedy="create it with state=present, or correct the name"
             )
-        item.cluster = self._cluster_of(item, registered, clusters)
+        if access is None:
+            item.cluster = cluster_for(item.name, item.wish.get("cluster"), registered, clusters)
+        else:
+            item.cluster, item.access = access_for(item.name, item.wish.get("cluster"), access, self.target.table)
         self.target.check_call("bdev_rbd_create", {**self._create_params(item), "uuid": None}, item.name, "bdev")
         if item.uuid is not None or self.target.table.has("bdev_rbd_create", "uuid"):
             if item.uuid is None:
@@ -223,14 +239,6 @@ class BdevManager:
         item.action, item.changed = "created", True
         item.changes.append(self._change("bdev", item.name, "create", None, after))
         self.planned.append({"method": "bdev_rbd_create", "params": self._create_params(item)})
-
-    def _cluster_of(self, item: WantedBdev, registered: list[str], clusters: t.Sequence[t.Mapping[str, t.Any]]) -> str | None:
-        wanted = item.wish.get("cluster")
-        if not self.target.table.has("bdev_rbd_create", "cluster_name"):
-            if wanted:
-                self.target.check_call("bdev_rbd_create", {"cluster_name": wanted}, item.name, "bdev")
-            return None
-        return cluster_for(item.name, wanted, registered, clusters)
 
     def _look(self, item: WantedBdev) -> int:
         """Read the image's true size in bytes; an image that cannot be read stops everything (fail closed), unless another client just did."""

@@ -61,6 +61,7 @@ options:
   cluster:
     description:
       - Name of the registered cluster through which the image is opened. Default is the only one there is.
+      - Before SPDK 21.07, one of O(clusters).
     type: str
   block_size:
     description: Bytes of a block of the bdev.
@@ -175,6 +176,9 @@ options:
   clusters:
     description:
       - Ceph clusters that are registered at the target first, so that all bdevs share one connection. They are never unregistered.
+      - SPDK before 21.07 registers none and gives each bdev a connection of its own. There the user and O(clusters[].config_param) of the cluster are
+        given with each new bdev, O(clusters[].key_file) as an entry of it. With such entries SPDK reads no file, and without them only
+        C(/etc/ceph/ceph.conf) and the keyring file that Ceph takes by itself; other files are an error.
     type: list
     elements: dict
     default: []

@@ -284,7 +284,10 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--targets", type=int, choices=(1, 2), default=1)
     up.add_argument("--hypervisors", type=int, choices=(0, 1, 2), default=2)
     up.add_argument(
-        "--variant", choices=image.VARIANTS, default="cloud", help="the machines' kernel: generic has RDMA, trixie DH-HMAC-CHAP and TLS, layers LUKS"
+        "--variant",
+        choices=image.VARIANTS,
+        default="cloud",
+        help="the machines' kernel and tools: generic has RDMA, trixie DH-HMAC-CHAP and TLS, layers LUKS, podman what installs",
     )
     up.add_argument("--local-nvme", action="store_true", help="give the targets an emulated PCIe NVMe drive")
     up.add_argument("--linux-guest", action="store_true", help="bring hypervisors the Linux guest too")
