@@ -116,7 +116,7 @@ class FakeGuest:
     def _guest_exec(self, path: str, arg: list[str], capture_output: bool, env: list[str], input_data: str = "") -> dict[str, int]:
         assert capture_output and "LC_ALL=C" in env
         if path not in self.programs:
-            raise FakeError(86, f"Guest agent command failed, error was 'Failed to execute child process “{path}” (No such file or directory)'")
+            raise FakeError(86, f"Guest agent command failed, error was 'Failed to execute child process {path} (No such file or directory)'")
         argv = [path, *arg]
         self.ran.append(argv)
         self.inputs.append(base64.b64decode(input_data).decode())
