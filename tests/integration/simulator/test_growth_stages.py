@@ -123,6 +123,40 @@ def test_a_canary_that_is_not_as_wanted_leaves_the_rest_untouched(world: World, 
     assert all(rows[f"rbd/vol-{number}"]["bytes"]["image"] == OLD for number in (2, 3, 4))
 
 
+def test_images_that_a_ceph_client_grows_are_read_again_before_the_canary_is_judged(world: World) -> None:
+    def images(*grown: int) -> dict[str, Any]:
+        found = [
+            {"pool": "rbd", "rados_namespace": "", "image": f"vol-{one}", "exists": True, "size_bytes": NEW if one in grown else OLD, "error": None}
+            for one in NUMBERS
+        ]
+        return {"fsid": "f", "images": found}
+
+    def blind(*grown: int) -> dict[str, Any]:
+        found = target(*grown)
+        for bdev in found["target"]["bdevs"]:
+            bdev.update(image_bytes=None, image_error="no keyring")
+        return found
+
+    world.inventory["all"]["children"]["ceph_clients"] = {"hosts": {"c1": {"ansible_connection": "local"}}}
+    rest = {"changed": True, "images": [], "then": {"c1": {"rbd_image_info": images(*NUMBERS)}}}
+    world.answers["c1"] = {
+        "rbd_image_info": images(),
+        "rbd_image": {"changed": True, "images": [], "then": {"c1": {"rbd_image_info": images(1), "rbd_image": rest}}},
+    }
+    after = {"changed": True, "bdevs": [], "then": {"t1": {"spdk_target_info": blind(*NUMBERS)}}}
+    first = {"changed": True, "bdevs": [], "then": {"t1": {"spdk_target_info": blind(1), "spdk_rbd_bdev": after}}}
+    world.answers["t1"] = {"spdk_target_info": blind(), "spdk_rbd_bdev": first}
+    status, output, _changed = grow(world)
+    assert status == 0 and grown_bdevs(world) == [["vol-1"], ["vol-2", "vol-3", "vol-4"]], output
+    assert world.called("rbd_image", "spdk_rbd_bdev", "nvme_rescan")[:4] == ["c1 rbd_image", "t1 spdk_rbd_bdev", "h1 nvme_rescan", "c1 rbd_image"]
+
+
+def test_a_host_that_fails_in_check_mode_fails_the_run(world: World) -> None:
+    world.answers["h2"]["nvme_rescan"] = {"failed": True, "msg": "the device is held by nobody knows whom"}
+    status, output, _changed = grow(world, check=True)
+    assert status != 0 and "h2: the device is held by nobody knows whom" in output, output
+
+
 def test_a_failed_host_stops_the_batches_after_its_own(world: World) -> None:
     world.answers["h2"]["nvme_rescan"] = {"failed": True, "msg": "the device is smaller than before"}
     status, output, _changed = grow(world, batch="1")
