@@ -19,6 +19,9 @@ description:
   - That the guest sees the disk's capacity is proven by M(nvmeof.spdk.virt_blockresize); this module neither needs nor changes that.
 author:
   - nvmeof.spdk contributors (@nvmeof-spdk)
+extends_documentation_fragment:
+  - nvmeof.spdk._libvirt
+  - nvmeof.spdk._libvirt.disk
 attributes:
   check_mode:
     support: full
@@ -36,25 +39,8 @@ attributes:
     platforms: linux
     description: The module runs on hypervisors with libvirt and QEMU; the guests run Linux.
 requirements:
-  - libvirt-python of the system's own Python (C(python3-libvirt)); the module finds that Python by itself
   - in the guest qemu-guest-agent 5.2 or newer that allows C(guest-exec), and the file system's own program
 options:
-  domain:
-    description:
-      - The domain, by name or UUID. Needs O(target), unless O(source) or O(uuid) tells the disk.
-    type: str
-  target:
-    description:
-      - The disk's target in the domain, such as V(vda).
-    type: str
-  source:
-    description:
-      - The disk's source path, or any path to the same device. Means the disks of all domains with it.
-    type: path
-  uuid:
-    description:
-      - The UUID of the NVMe namespace. Means the disks of all domains on it.
-    type: str
   disks:
     description:
       - Many disks in one call; each with the same options as one.
@@ -73,11 +59,6 @@ options:
       uuid:
         description: See O(uuid).
         type: str
-  uri:
-    description:
-      - The libvirt connection. It has to be on the host the module runs on, as devices are looked up there.
-    type: str
-    default: qemu:///system
   wait_timeout:
     description:
       - Seconds that each program in the guest may take.

@@ -20,6 +20,9 @@ description:
     present one, sizes above the device's, read-only and sliced disks, disks with a running block job, and disks whose device was removed
     under QEMU.
   - A disk of a domain that does not run needs nothing, and is reported as satisfied.
+extends_documentation_fragment:
+  - nvmeof.spdk._libvirt
+  - nvmeof.spdk._libvirt.disk
 attributes:
   check_mode:
     support: full
@@ -34,25 +37,7 @@ attributes:
     support: full
     platforms: linux
     description: The module runs on hypervisors with libvirt and QEMU.
-requirements:
-  - libvirt-python of the system's own Python (C(python3-libvirt)); the module finds that Python by itself
 options:
-  domain:
-    description:
-      - The domain, by name or UUID. Needs O(target), unless O(source) or O(uuid) tells the disk.
-    type: str
-  target:
-    description:
-      - The disk's target in the domain, such as V(vda).
-    type: str
-  source:
-    description:
-      - The disk's source path, or any path to the same device. Means the disks of all domains with it.
-    type: path
-  uuid:
-    description:
-      - The UUID of the NVMe namespace. Means the disks of all domains on it.
-    type: str
   size:
     description:
       - The size the disk has to have, with a unit, such as V(800G) or V(1073741824B). It has to be the device's size exactly.
@@ -81,11 +66,6 @@ options:
       size:
         description: See O(size).
         type: str
-  uri:
-    description:
-      - The libvirt connection. It has to be on the host the module runs on, as devices are looked up there.
-    type: str
-    default: qemu:///system
   guest_agent:
     description:
       - Whether to ask the guests for the size they see, through the QEMU guest agent. Nothing is written in the guest.

@@ -16,6 +16,8 @@ description:
   - When one disk of a call is refused, nothing of the call is carried out.
 author:
   - nvmeof.spdk contributors (@nvmeof-spdk)
+extends_documentation_fragment:
+  - nvmeof.spdk._libvirt
 attributes:
   check_mode:
     support: full
@@ -103,10 +105,6 @@ options:
         description: Whether a disk is taken from a domain that runs (or is paused). The guest has to let go of it; without this it is refused.
         type: bool
         default: false
-  uri:
-    description: libvirt connection URI.
-    type: str
-    default: qemu:///system
   wait_timeout:
     description: Seconds until the guest must have let go of a disk that is detached.
     type: int

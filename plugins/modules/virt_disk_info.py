@@ -18,6 +18,8 @@ description:
     A capacity below the device's size means that M(nvmeof.spdk.virt_blockresize) is needed.
   - It also compares the device that QEMU really holds open with the one the source path leads to. After a namespace was removed and
     came back these differ, and the guest reads zeros while libvirt reports nothing.
+extends_documentation_fragment:
+  - nvmeof.spdk._libvirt
 attributes:
   check_mode:
     support: full
@@ -32,8 +34,6 @@ attributes:
     support: full
     platforms: linux
     description: The module runs on hypervisors with libvirt and QEMU.
-requirements:
-  - libvirt-python of the system's own Python (C(python3-libvirt)); the module finds that Python by itself
 options:
   domain:
     description:
@@ -53,11 +53,6 @@ options:
     type: list
     elements: path
     aliases: [sources]
-  uri:
-    description:
-      - The libvirt connection. It has to be on the host the module runs on, as devices are looked up there.
-    type: str
-    default: qemu:///system
   guest_agent:
     description:
       - Whether to ask the guests for the size they see, through the QEMU guest agent. Nothing is written in the guest.

@@ -43,32 +43,29 @@ def mini_guest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"kernel": kernel}
 
 
-@pytest.fixture(scope="session")
-def linux_guest() -> dict[str, str]:
-    """Parameters of the Linux guest's domains."""
+def _linux(script: str, folder: str) -> dict[str, str]:
+    """Kernel and initramfs of a Linux guest, built where they are missing or older than their sources."""
     cache = os.path.realpath(CACHE)
-    kernel, out = os.path.join(cache, "kernel"), os.path.join(cache, "linux")
+    kernel, out = os.path.join(cache, "kernel"), os.path.join(cache, folder)
     image = os.path.join(out, "initrd.img")
-    sources = [os.path.join(private_libvirt.GUEST, name) for name in ("linux_init", "build_linux.sh")]
+    sources = [os.path.join(private_libvirt.GUEST, name) for name in ("linux_init", "linux_kernel.sh", script)]
     if not os.path.isdir(os.path.join(kernel, "boot")):
         _build("fetch_kernel.sh", kernel)
     if not os.path.exists(image) or os.path.getmtime(image) < max(os.path.getmtime(source) for source in sources):
-        _build("build_linux.sh", kernel, out)
+        _build(script, kernel, out)
     return {"kernel": os.path.join(out, "vmlinuz"), "initrd": image}
+
+
+@pytest.fixture(scope="session")
+def linux_guest() -> dict[str, str]:
+    """Parameters of the Linux guest's domains."""
+    return _linux("build_linux.sh", "linux")
 
 
 @pytest.fixture(scope="session")
 def debian_guest() -> dict[str, str]:
     """Parameters of domains with the Linux guest that has a Debian userland."""
-    cache = os.path.realpath(CACHE)
-    kernel, out = os.path.join(cache, "kernel"), os.path.join(cache, "debian")
-    image = os.path.join(out, "initrd.img")
-    sources = [os.path.join(private_libvirt.GUEST, name) for name in ("linux_init", "build_debian.sh")]
-    if not os.path.isdir(os.path.join(kernel, "boot")):
-        _build("fetch_kernel.sh", kernel)
-    if not os.path.exists(image) or os.path.getmtime(image) < max(os.path.getmtime(source) for source in sources):
-        _build("build_debian.sh", kernel, out)
-    return {"kernel": os.path.join(out, "vmlinuz"), "initrd": image, "memory": "768"}
+    return {**_linux("build_debian.sh", "debian"), "memory": "768"}
 
 
 @pytest.fixture

@@ -9,23 +9,10 @@
 set -eu
 [ $# -eq 2 ] || { echo "usage: $0 KERNEL_DIR OUT" >&2; exit 2; }
 here=$(cd "$(dirname "$0")" && pwd)
-kernel=$(cd "$1" && pwd)
-mkdir -p "$2/archives/partial"
-out=$(cd "$2" && pwd)
-
-set -- "$kernel"/boot/vmlinuz-*
-if [ $# -ne 1 ] || [ ! -r "$1" ]; then
-    echo "$kernel/boot does not have exactly one vmlinuz-*" >&2
-    exit 1
-fi
-version=${1##*/vmlinuz-}
-modules=$kernel/lib/modules/$version
-[ -d "$modules" ] || modules=$kernel/usr/lib/modules/$version
-[ -d "$modules" ] || { echo "no modules of $version in $kernel" >&2; exit 1; }
-
-work=$(mktemp -d "$out/build.XXXXXX")
-trap 'rm -rf "$work"' EXIT INT TERM
-root=$work/root
+# shellcheck source=tests/lab/guest/linux_kernel.sh
+. "$here/linux_kernel.sh"
+begin "$1" "$2"
+mkdir -p "$out/archives/partial"
 for folder in bin dev proc sys run tmp etc lib usr/bin usr/sbin var/log; do
     mkdir -p "$root/$folder"
 done
@@ -58,26 +45,7 @@ printf 'root:x:0:\ndisk:x:6:\nkmem:x:15:\ntty:x:5:\naudio:x:29:\nvideo:x:44:\nin
 install -m 755 "$here/linux_init" "$root/init"
 echo xfs nvmet_tcp nvme_tcp loop dm_mod dm_crypt dm_multipath dm_round_robin dm_service_time xts ecb >"$root/etc/guest-modules"
 
-# the modules the guest loads and what they need; a driver built into the kernel has no file
-mkdir -p "$root/lib/modules/$version"
-copy_module() {
-    found=$(find "$modules" -name "$1.ko*" -o -name "$(echo "$1" | tr _ -).ko*" | head -n 1)
-    [ -n "$found" ] || return 0
-    name=${found##*/}
-    [ ! -e "$root/lib/modules/$version/$name" ] || return 0
-    cp "$found" "$root/lib/modules/$version/$name"
-    for needed in $(modinfo -F depends "$found" | tr , ' '); do
-        copy_module "$needed"
-    done
-}
-for module in virtio_pci virtio_blk virtio_scsi sd_mod virtio_console $(cat "$root/etc/guest-modules") xts ecb aesni_intel algif_skcipher; do
-    copy_module "$module"
-done
-for list in modules.builtin modules.order modules.builtin.modinfo; do
-    [ ! -e "$modules/$list" ] || cp "$modules/$list" "$root/lib/modules/$version/"
-done
-depmod -b "$root" "$version"
+# shellcheck disable=SC2046 # a list of names
+copy_modules virtio_pci virtio_blk virtio_scsi sd_mod virtio_console $(cat "$root/etc/guest-modules") xts ecb aesni_intel algif_skcipher
 
-cp "$kernel/boot/vmlinuz-$version" "$out/vmlinuz"
-(cd "$root" && find . | sort | cpio --quiet -o -H newc -R 0:0 | zstd -q -3 -T0) >"$work/initrd.img"
-mv "$work/initrd.img" "$out/initrd.img"
+finish zstd -q -3 -T0

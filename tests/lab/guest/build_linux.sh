@@ -9,23 +9,9 @@
 set -eu
 [ $# -eq 2 ] || { echo "usage: $0 KERNEL_DIR OUT" >&2; exit 2; }
 here=$(cd "$(dirname "$0")" && pwd)
-kernel=$(cd "$1" && pwd)
-mkdir -p "$2"
-out=$(cd "$2" && pwd)
-
-set -- "$kernel"/boot/vmlinuz-*
-if [ $# -ne 1 ] || [ ! -r "$1" ]; then
-    echo "$kernel/boot does not have exactly one vmlinuz-*" >&2
-    exit 1
-fi
-version=${1##*/vmlinuz-}
-modules=$kernel/lib/modules/$version
-[ -d "$modules" ] || modules=$kernel/usr/lib/modules/$version
-[ -d "$modules" ] || { echo "no modules of $version in $kernel" >&2; exit 1; }
-
-work=$(mktemp -d "$out/build.XXXXXX")
-trap 'rm -rf "$work"' EXIT INT TERM
-root=$work/root
+# shellcheck source=tests/lab/guest/linux_kernel.sh
+. "$here/linux_kernel.sh"
+begin "$1" "$2"
 for folder in bin dev proc sys run tmp etc lib usr/sbin "lib/modules/$version"; do
     mkdir -p "$root/$folder"
 done
@@ -36,24 +22,7 @@ cp "$busybox" "$root/bin/busybox"
 ln -s busybox "$root/bin/sh"
 install -m 755 "$here/linux_init" "$root/init"
 
-# the modules the guest loads and what they need; a driver built into the kernel has no file
-copy_module() {
-    found=$(find "$modules" -name "$1.ko*" -o -name "$(echo "$1" | tr _ -).ko*" | head -n 1)
-    [ -n "$found" ] || return 0
-    name=${found##*/}
-    [ ! -e "$root/lib/modules/$version/$name" ] || return 0
-    cp "$found" "$root/lib/modules/$version/$name"
-    for needed in $(modinfo -F depends "$found" | tr , ' '); do
-        copy_module "$needed"
-    done
-}
-for module in virtio_pci virtio_blk virtio_scsi sd_mod virtio_console; do
-    copy_module "$module"
-done
-for list in modules.builtin modules.order modules.builtin.modinfo; do
-    [ ! -e "$modules/$list" ] || cp "$modules/$list" "$root/lib/modules/$version/"
-done
-depmod -b "$root" "$version"
+copy_modules virtio_pci virtio_blk virtio_scsi sd_mod virtio_console
 
 # the agent: its own package, and those it depends on for libraries this machine does not have
 fetch() {
@@ -84,6 +53,4 @@ libraries | sed -n 's/.*=> \(\/[^ ]*\) .*/\1/p; s/^[[:space:]]*\(\/[^ ]*\) .*/\1
     cp -L "$library" "$root/lib/${library##*/}"
 done
 
-cp "$kernel/boot/vmlinuz-$version" "$out/vmlinuz"
-(cd "$root" && find . | sort | cpio --quiet -o -H newc -R 0:0 | gzip -1) >"$work/initrd.img"
-mv "$work/initrd.img" "$out/initrd.img"
+finish gzip -1

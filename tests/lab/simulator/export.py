@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import abc
 import socket
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -19,7 +20,7 @@ class ExportError(Exception):
     """The data path refused."""
 
 
-class Exporter:
+class Exporter(abc.ABC):
     """Interface of an exporter; every method runs in the main thread."""
 
     #: The content of a key file by the key's name, None when there is no such key (any more); the target sets it.
@@ -29,22 +30,22 @@ class Exporter:
         """Whether hosts can be reached by this transport."""
         return trtype == "TCP"
 
+    @abc.abstractmethod
     def listen(self, address: Address, secure: bool = False) -> None:
         """Make the port (with TLS when `secure`), or raise `ExportError`. Called again for every subsystem that listens there."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def unlisten(self, address: Address) -> None:
         """The last subsystem left this port."""
-        raise NotImplementedError
 
-    def sync(self, subsystems: "dict[str, Subsystem]") -> None:
+    def sync(self, subsystems: "dict[str, Subsystem]") -> None:  # noqa: B027 (ports need no more)
         """Export exactly this."""
 
     def controllers(self, subsystem: "Subsystem") -> list[dict[str, Any]]:
         """The shape of nvmf_subsystem_get_controllers."""
         return []
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (what holds nothing has nothing to withdraw)
         """Withdraw everything."""
 
 

@@ -10,6 +10,7 @@ which is what librbd does itself; the size is then read from the header with the
 
 from __future__ import annotations
 
+import abc
 import errno
 import fcntl
 import json
@@ -30,49 +31,49 @@ class BackendError(Exception):
         self.number = number
 
 
-class Image:
+class Image(abc.ABC):
     """An open image."""
 
+    @abc.abstractmethod
     def size(self) -> int:
         """Bytes, from Ceph, now."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def resize(self, size: int) -> None:
         """librbd's plain resize: it grows and it shrinks."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def watch(self, changed: Callable[[], None]) -> None:
         """Call `changed` (from any thread) whenever the image's header changes."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def close(self) -> None:
         """Close the image and its watch."""
-        raise NotImplementedError
 
 
-class Cluster:
+class Cluster(abc.ABC):
     """A Ceph client."""
 
     #: what a kernel client needs: monitors ("a:p,b:p"), user, secret (None where unknown)
+    @abc.abstractmethod
     def kernel_client(self) -> tuple[str, str, str | None]:
         """Monitors, user and secret for the kernel's own rbd."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def open(self, pool: str, image: str, read_only: bool) -> Image:
         """Open an image or raise `BackendError`."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def close(self) -> None:
         """Disconnect."""
-        raise NotImplementedError
 
 
-class Backend:
+class Backend(abc.ABC):
     """Makes Ceph clients."""
 
+    @abc.abstractmethod
     def connect(self, user: str | None, conf: str | None, read_default: bool, options: dict[str, str], keyring: str | None) -> Cluster:
         """Connect; `conf` must be readable when named, the default file need not exist."""
-        raise NotImplementedError
 
 
 # -- librbd -----------------------------------------------------------------------------------------------------------------------
