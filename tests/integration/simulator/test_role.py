@@ -220,7 +220,7 @@ def test_a_start_that_failed_says_what_the_program_said(
     assert not [word for word in others if word in message[1]], message[1]
     lab.file.unlink()
     code, text = lab.role("why.yml")
-    assert code == 2 and "[cause: its start-up file was gone (now there is an empty one); " in text and lab.file.exists()
+    assert code == 2 and "[cause: its start-up file was gone (now there is an empty one); " in text and lab.file.exists(), text
     lab.variables["spdk_target_binary"] = str(lab.directory / "nowhere")
     code, text = lab.role("why.yml")
-    assert code == 2 and "nowhere is not an executable file] Next step: install SPDK" in text
+    assert code == 2 and "nowhere is not an executable file] Next step: install SPDK" in text, text
