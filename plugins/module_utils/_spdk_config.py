@@ -86,7 +86,10 @@ class ConfigFile:
                 file.write(text_of(self.document))
                 file.flush()
                 os.fsync(file.fileno())
+            new = not os.path.exists(self.path)
             self.module.atomic_move(temporary, self.path)
+            if new:
+                os.chmod(self.path, 0o600)  # it made the mode of any new file; what was asked for comes later, and may fail
         finally:
             if os.path.exists(temporary):
                 os.unlink(temporary)

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
+import pwd
 import re
 import subprocess
 import sys
@@ -167,3 +169,58 @@ def test_no_restart_under_connected_hosts(lab: Lab, connected: Any, words: str) 
     lab.variables |= {"spdk_target_restart": "when_needed", "spdk_target__config": {"restart_needed": ["something differs"], "connected": connected}}
     code, text = lab.role("restart.yml")
     assert code == 2 and words in text and "spdk_target_restart_force" in text and "Restart the service" not in text
+
+
+def entry(start: str, message: Any, **more: str) -> str:
+    """A line of the journal, of a process of the service."""
+    return json.dumps({"MESSAGE": message, "_SYSTEMD_INVOCATION_ID": start, **more})
+
+
+NOT_READY = "/run/s: the target is not ready: the program has ended, see its own messages"
+
+
+@pytest.mark.parametrize(
+    ("journal", "words", "others"),
+    [
+        (  # the newest start has only begun; what an older one said does not count
+            [entry("a", "old"), entry("a", NOT_READY), entry("b", "no such option"), entry("b", NOT_READY), entry("c", "begins")],
+            f"[cause: no such option | {NOT_READY}] Next step",
+            ("old", "begins"),
+        ),
+        (  # a long one: where it began and where it ended; podman's events and bytes that are no text do not count
+            [
+                entry("a", "event", PODMAN_EVENT="create"),
+                entry("a", [255, 254]),
+                "{}",
+                *(entry("a", f"line {number}") for number in range(30)),
+            ],
+            "[cause: line 0 | line 1 | line 2 | line 3 | line 4 | ... | line 20 | ",
+            ("event", "line 5 ", "255"),
+        ),
+        ([], "[cause: its journal is empty] Next step", ()),
+    ],
+)
+def test_a_start_that_failed_says_what_the_program_said(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, journal: list[str], words: str, others: tuple[str, ...]
+) -> None:
+    programs = lab.directory / "bin"
+    programs.mkdir()
+    (programs / "lines").write_text("".join(line + "\n" for line in journal))
+    (programs / "journalctl").write_text(f'#!/bin/sh\n[ "$1" = _SYSTEMD_UNIT=spdk_tgt.service ] && cat {programs}/lines\n')
+    (programs / "journalctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    user, group = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
+    lab.variables |= {"spdk_target_binary": "/bin/sh", "spdk_target_user": user, "spdk_target_group": group}
+    lab.variables["ansible_failed_result"] = {"msg": "Unable to start service\nSee the journal"}
+    code, text = lab.role("why.yml")
+    message = re.search(r'"msg": "(target .*)"', text)
+    assert code == 2 and message is not None, text
+    assert message[1].startswith("target spdk_tgt.service on localhost does not run: Unable to start service [cause: ")
+    assert words in message[1], message[1]
+    assert not [word for word in others if word in message[1]], message[1]
+    lab.file.unlink()
+    code, text = lab.role("why.yml")
+    assert code == 2 and "[cause: its start-up file was gone (now there is an empty one); " in text and lab.file.exists(), text
+    lab.variables["spdk_target_binary"] = str(lab.directory / "nowhere")
+    code, text = lab.role("why.yml")
+    assert code == 2 and "nowhere is not an executable file] Next step: install SPDK" in text, text
