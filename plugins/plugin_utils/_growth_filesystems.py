@@ -11,7 +11,8 @@ import typing as t
 
 from ._volumes import known_of
 
-_REGISTERED = "volume_growth__filesystems"
+#: On each host: what ``guest_filesystem`` answered, by stage.
+_REMEMBERED = "volume_growth__filesystems"
 
 
 def filesystem_outcome(hostvars: t.Mapping[str, t.Any], planned: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -24,8 +25,9 @@ def filesystem_outcome(hostvars: t.Mapping[str, t.Any], planned: t.Mapping[str, 
     found: list[dict[str, t.Any]] = []
     lines: list[str] = []
     failed: list[str] = []
-    for host, wanted in sorted(planned.get("filesystems", {}).items()):
-        answer = known_of(hostvars, host).get(_REGISTERED) or {}
+    asked = [(host, stage, wanted) for stage, work in planned["stages"].items() for host, wanted in work["filesystems"].items()]
+    for host, stage, wanted in sorted(asked, key=lambda item: item[:2]):
+        answer = (known_of(hostvars, host).get(_REMEMBERED) or {}).get(stage) or {}
         entries = answer.get("filesystems")
         if entries is None:
             disks = ", ".join(f"{disk['domain']}:{disk['target']}" for disk in wanted)

@@ -205,3 +205,13 @@ def test_nothing_to_do_changes_nothing_and_still_reports(world: World) -> None:
     status, output, changed = grow(world)
     assert status == 0 and changed == 0 and "rbd/vol-4" in output, output
     assert world.called(*ACTING) == []
+
+
+def test_two_growths_in_one_run_each_have_their_own_hosts(world: World, tmp_path: Path) -> None:
+    both = [{"ansible.builtin.import_playbook": "nvmeof.spdk.grow_volume", "vars": {"size": "128M", "volume": f"rbd/vol-{number}"}} for number in (1, 2)]
+    (tmp_path / "both.yml").write_text(json.dumps(both))
+    second = {"changed": True, "bdevs": [], "then": {"t1": {"spdk_target_info": target(1, 2)}}}
+    world.answers["t1"]["spdk_rbd_bdev"] = {"changed": True, "bdevs": [], "then": {"t1": {"spdk_target_info": target(1), "spdk_rbd_bdev": second}}}
+    status, output, _changed = world.play(str(tmp_path / "both.yml"))
+    assert status == 0, output
+    assert world.called(*ACTING) == ["t1 spdk_rbd_bdev", "h1 nvme_rescan", "t1 spdk_rbd_bdev", "h2 nvme_rescan"]

@@ -238,7 +238,7 @@ def test_what_became_of_file_systems() -> None:
         entry("not_grown", "not grown: LVM inside (dm-0 on /dev/vdb)", "vdb"),
         entry("failed", "the guest does not have resize2fs", "vdc", {"remedy": "install e2fsprogs in the guest"}),
     ]
-    found = filesystem_outcome({"h1": {"volume_growth__filesystems": {"filesystems": answers, "failed": False}}}, planned)
+    found = filesystem_outcome({"h1": {"volume_growth__filesystems": {"rest": {"filesystems": answers, "failed": False}}}}, planned)
     assert found["lines"] == [
         "filesystem h1:g1:vda: ext4 on / from 1 GiB to 2 GiB",
         "filesystem h1:g1:vdb: not grown: LVM inside (dm-0 on /dev/vdb)",
@@ -248,7 +248,7 @@ def test_what_became_of_file_systems() -> None:
     assert [(item["host"], item["volume"], item["state"]) for item in found["filesystems"]][0] == ("h1", "pool-1/vol-1", "grown")
 
 
-@pytest.mark.parametrize("hostvars", [{}, {"h1": {}}, {"h1": {"volume_growth__filesystems": {"msg": "the Python binding of libvirt is missing"}}}])
+@pytest.mark.parametrize("hostvars", [{}, {"h1": {}}, {"h1": {"volume_growth__filesystems": {"rest": {"msg": "the Python binding of libvirt is missing"}}}}])
 def test_a_host_that_was_lost_has_failed(hostvars: dict[str, t.Any]) -> None:
     planned = plan(build(fleet()), "1G", grow_filesystem=True)
     found = filesystem_outcome(hostvars, planned)
@@ -256,6 +256,14 @@ def test_a_host_that_was_lost_has_failed(hostvars: dict[str, t.Any]) -> None:
     assert ("binding" in found["failed"][0]) == ("volume_growth__filesystems" in hostvars.get("h1", {}))
 
 
+def test_a_host_of_both_stages_answers_for_each() -> None:
+    stages = {name: {"filesystems": {"h1": [{"domain": name, "target": "vda"}]}} for name in ("canary", "rest")}
+    answer = {"domain": "canary", "target": "vda", "namespace_uuid": UUID, "state": "grown", "message": "ext4 grew", "error": None}
+    told = {"canary": {"filesystems": [answer]}, "rest": {"msg": "libvirt is gone"}}
+    found = filesystem_outcome({"h1": {"volume_growth__filesystems": told}}, {"volumes": [], "stages": stages})
+    assert found["lines"][0] == "filesystem h1:canary:vda: ext4 grew" and found["failed"] == ["file systems of h1 (rest:vda): libvirt is gone"]
+
+
 def test_something_else_than_a_plan() -> None:
     with pytest.raises(AnsibleFilterError, match="not a plan"):
-        filesystem_outcome({}, {"filesystems": {}})
+        filesystem_outcome({}, {"volumes": []})
