@@ -196,3 +196,36 @@ def test_the_kill_call_ends_it(directory: Path) -> None:
         assert simulator.call("spdk_kill_instance", {"sig_name": "SIGTERM"}) is True
         assert eventually(lambda: simulator.process.poll() is not None)
         assert simulator.process.returncode == 0
+
+
+#: The program, with a thread that takes a signal for it when the file named first appears.
+SIGNALLED_BESIDE = """
+import os, signal, sys, threading, time
+
+def beside(go):
+    while not os.path.exists(go):
+        time.sleep(0.02)
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+threading.Thread(target=beside, args=(sys.argv[2],), daemon=True).start()
+sys.path.insert(0, sys.argv[1])
+from simulator.main import main
+main(sys.argv[3:])
+"""
+
+
+def test_a_signal_that_does_not_interrupt_the_wait_ends_the_program_all_the_same(directory: Path) -> None:
+    """As one that comes right before the main loop waits: that it is there must end the wait."""
+    sock, go, memory = directory / "spdk.sock", directory / "go", directory / "ceph.json"
+    memory.write_text(json.dumps(MEMORY))
+    arguments = [str(PROGRAM.parent.parent), str(go), "-r", str(sock), "--sim-memory", str(memory)]
+    environment = {"PATH": os.environ["PATH"], "SPDK_SIM_EXPORT": "none"}
+    with subprocess.Popen(["/usr/bin/python3", "-I", "-B", "-c", SIGNALLED_BESIDE, *arguments], env=environment) as process:
+        try:
+            with connect(sock, process=process) as kept:
+                exchange(kept, b'{"jsonrpc": "2.0", "method": "framework_wait_init", "id": 1}', 1)
+                go.touch()
+                assert process.wait(timeout=30) == 0
+        finally:
+            process.kill()
+    assert not sock.exists()

@@ -224,6 +224,7 @@ class Program:
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         for caught in (signal.SIGINT, signal.SIGTERM):
             signal.signal(caught, lambda *_args: self.stop())
+        self.server.wake_on_signals()
         try:
             backend: Backend = MemoryBackend(self.options["memory"], self.server.later) if self.options["memory"] else LibrbdBackend()
             exporter = self._exporter()

@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 import selectors
+import signal
 import socket
 import time
 from typing import Any, Callable
@@ -133,6 +134,10 @@ class Server:
             os.write(self._wake_write, b"x")
         except BlockingIOError:
             pass
+
+    def wake_on_signals(self) -> None:
+        """Let signals wake the main loop by themselves: one that comes right before the loop waits would be handled only after the wait."""
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
 
     def later(self, seconds: float, work: Callable[[], None]) -> None:
         """Run `work` once in the main loop after `seconds`."""
