@@ -12,6 +12,7 @@ remover needs no state, and touches nothing whose name it cannot read. Nothing h
 from __future__ import annotations
 
 import calendar
+import itertools
 import re
 import time
 import typing as t
@@ -78,7 +79,13 @@ class SnapshotWish:
 
     def __init__(self, keep: str, run: str | None = None) -> None:
         self.expires = time.time() + parse_keep(keep)
-        self.name = snapshot_name(self.expires, run or uuid_module.uuid4().hex[:8])
+        self.run = run or uuid_module.uuid4().hex[:8]
+        self.name = snapshot_name(self.expires, self.run)
+
+    def free_name(self, ceph: Ceph, spec: ImageSpec) -> str:
+        """The name for a snapshot of this image: two growths of one run within a second would want the same, so the next second is taken."""
+        taken = {snapshot.name for snapshot in ceph.snapshots(spec)}
+        return next(name for name in (snapshot_name(self.expires + second, self.run) for second in itertools.count()) if name not in taken)
 
     def standing(self, ceph: Ceph, spec: ImageSpec, size: int) -> Snapshot | None:
         """The snapshot that an earlier try of this growth has left: ours, of the image's present size, young, and not about to end."""
@@ -96,8 +103,9 @@ class SnapshotWish:
         found = self.standing(ceph, spec, size)
         if found is not None:
             return found.name, None
+        name = self.free_name(ceph, spec)
         after = {"state": "present", "size_bytes": size, "expires": iso(self.expires)}
-        return self.name, changes.add("snapshot", f"{spec}@{self.name}", "create", None, after, apply)
+        return name, changes.add("snapshot", f"{spec}@{name}", "create", None, after, apply)
 
     def take(self, ceph: Ceph, spec: ImageSpec, goal: int, change: Change | None) -> str | None:
         """Take it, under the image's lease; its name, None when the image has ``goal`` bytes already and is not resized at all.
@@ -110,23 +118,25 @@ class SnapshotWish:
             if change is not None:
                 change.action, change.after = "none", None
             return found.name if found else None
-        ceph.create_snapshot(spec, self.name)
-        made = next((snapshot for snapshot in ceph.snapshots(spec) if snapshot.name == self.name), None)
-        if made is None:
-            raise self._error("the snapshot that was taken is not there", spec, None, "look for somebody else who removes snapshots, then run again")
+        name = self.free_name(ceph, spec)
+        ceph.create_snapshot(spec, name)
+        made = next((snapshot for snapshot in ceph.snapshots(spec) if snapshot.name == name), None)
+        if made is None or made.size_bytes != size:
+            remedy = "look for somebody else who makes or removes snapshots of this image, then run again"
+            raise self._error("the snapshot that was taken is not there", f"{spec}@{name}", None, remedy)
         if change is not None:
             change.done = True
         if made.taken is not None and abs(time.time() - made.taken) > SKEW:
             raise self._error(
                 "the clocks of this host and of Ceph differ, so it cannot be said when the snapshot ends; the image was not resized",
-                spec,
+                f"{spec}@{name}",
                 f"{iso(time.time())} here, {iso(made.taken)} there",
-                f"set the clocks, remove {spec}@{self.name} (rbd snap rm), and run again",
+                f"set the clocks, remove {spec}@{name} (rbd snap rm), and run again",
             )
-        return self.name
+        return name
 
-    def _error(self, message: str, spec: ImageSpec, cause: str | None, remedy: str) -> HopError:
-        return HopError(message, obj=f"{spec}@{self.name}", hop="image", call="snap create", cause=cause, remedy=remedy)
+    def _error(self, message: str, obj: str, cause: str | None, remedy: str) -> HopError:
+        return HopError(message, obj=obj, hop="image", call="snap create", cause=cause, remedy=remedy)
 
 
 # -- the end of snapshots --------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -57,7 +56,7 @@ def declared(targets: Sequence[Spec]) -> dict[str, dict[str, Any]]:
     }
 
 
-def inventory(machines: Sequence[Spec], ssh_dir: Path, control: Path) -> dict[str, Any]:
+def inventory(machines: Sequence[Spec], ssh_dir: Path, control: Path, netns: str) -> dict[str, Any]:
     """The inventory as a structure: groups spdk_targets, nvme_initiators and hypervisors, and the facts of the lab as variables named lab_*."""
     targets = [spec for spec in machines if spec.role == "target"]
     hypervisors = [spec for spec in machines if spec.role == "hypervisor"]
@@ -72,7 +71,7 @@ def inventory(machines: Sequence[Spec], ssh_dir: Path, control: Path) -> dict[st
         f"-o UserKnownHostsFile={ssh_dir / 'known_hosts'}",
         "-o GlobalKnownHostsFile=none",
         # the machines live in a network namespace of their own; this reaches them from outside of it
-        f"-o 'ProxyCommand=ip netns exec {os.environ.get('LAB_NETNS') or 'nvmeof-lab'} busybox nc %h %p'",
+        f"-o 'ProxyCommand=ip netns exec {netns} busybox nc %h %p'",
         "-o HostKeyAlias=lab",
         "-o StrictHostKeyChecking=yes",
         "-o LogLevel=ERROR",
@@ -121,7 +120,7 @@ def yaml_text(value: Any, indent: int = 0) -> str:
     return "\n".join(lines)
 
 
-def write(path: Path, machines: Sequence[Spec], ssh_dir: Path, control: Path) -> None:
+def write(path: Path, machines: Sequence[Spec], ssh_dir: Path, control: Path, netns: str) -> None:
     """Write the inventory file."""
     head = "# Made by tests/lab/lab up; removed by tests/lab/lab down. Works from outside of the lab's network namespace: ansible-playbook -i FILE ..."
-    path.write_text(f"---\n{head}\n{yaml_text(inventory(machines, ssh_dir, control))}\n")
+    path.write_text(f"---\n{head}\n{yaml_text(inventory(machines, ssh_dir, control, netns))}\n")

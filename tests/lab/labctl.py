@@ -27,7 +27,7 @@ import template
 from ceph_node import CephError, CephNode, process_state
 from domain import DomainError, console, define, send
 from machine import Machine, MachineError, specs
-from network import NETWORKS, Network, NetworkError
+from network import NETWORKS, Network, NetworkError, namespace_name
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
@@ -58,7 +58,7 @@ class Lab:
         self.control = Path("/tmp") / ("nvmeof-lab-" + hashlib.sha256(str(self.state).encode()).hexdigest()[:8])
         self.ssh_dir = self.state / "ssh"
         self.inventory = self.state / "inventory.yml"
-        self.network = Network(os.environ.get("LAB_NETNS") or "nvmeof-lab", self.state)
+        self.network = Network(namespace_name(self.state), self.state)
         self.ceph = CephNode(self.state / "ceph", f"{NETWORKS[0]}.1", CEPH_PORT, self.network.name)
         self.machines: dict[str, Machine] = {}
         self.shape: dict[str, object] = {}
@@ -145,7 +145,7 @@ class Lab:
                 waits = [pool.submit(self._ready, machine, directory, model, ceph.result, guests.result, stage) for machine in self.machines.values()]
                 for future in (ceph, guests, *waits):
                     future.result()
-            inventory.write(self.inventory, [machine.spec for machine in self.machines.values()], self.ssh_dir, self.control)
+            inventory.write(self.inventory, [machine.spec for machine in self.machines.values()], self.ssh_dir, self.control, self.network.name)
         stage(f"up; inventory: {self.inventory}; run commands by: {HERE / 'lab'} exec ...")
 
     def _ceph_up(self, stage: Callable[[str], None]) -> None:

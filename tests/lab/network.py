@@ -10,6 +10,7 @@ The first bridge's alias holds the state directory of the lab, so a namespace of
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -20,6 +21,11 @@ NETWORKS = ("192.168.77", "192.168.78")
 
 class NetworkError(Exception):
     """The network cannot be made or removed."""
+
+
+def namespace_name(state: Path) -> str:
+    """The namespace of the lab whose state is in ``state``: ``LAB_NETNS``, else a name of its own, so that labs of two checkouts never meet."""
+    return os.environ.get("LAB_NETNS") or "nvmeof-lab-" + hashlib.sha256(str(state).encode()).hexdigest()[:8]
 
 
 def ip(*args: str, check: bool = True) -> str:

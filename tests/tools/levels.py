@@ -152,15 +152,19 @@ def _other_sanity(core: str, python: str) -> t.Callable[[float], Tally]:
     return run
 
 
-def _pytest(name: str, path: str, *options: str) -> t.Callable[[float], Tally]:
-    """A level that is a directory of pytest tests, or a file."""
+#: Runs a command with nothing but a loopback of its own: fixed ports (recorded listeners, Ceph's monitor) cannot meet another checkout's.
+OWN_NETWORK = ("unshare", "--net", "--", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+
+
+def _pytest(name: str, path: str, *options: str, prefix: tuple[str, ...] = ()) -> t.Callable[[float], Tally]:
+    """A level that is a directory of pytest tests, or a file; ``prefix`` goes before the command."""
 
     def run(limit: float) -> Tally:
         if not (ROOT / path).exists():
             return Tally(failed=1, notes=[f"{path} does not exist"])
         report = JUNIT / f"{name}.xml"
         report.unlink(missing_ok=True)
-        command = [str(VENV / "bin/python"), "-m", "pytest", "-q", "--color=no", f"--junitxml={report}", *options, path]
+        command = [*prefix, str(VENV / "bin/python"), "-m", "pytest", "-q", "--color=no", f"--junitxml={report}", *options, path]
         status = execution.run(command, _log(name), env=machine.environment(), cwd=ROOT, limit=limit)
         tally = from_junit([report] if report.is_file() else [])
         tally.settle(status, "pytest")
@@ -192,9 +196,9 @@ LEVELS = [
     Level("sanity", sanity, 60 * MINUTES, beside=True),
     Level("units", _pytest("units", "tests/unit"), 20 * MINUTES, beside=True),
     Level("report", _pytest("report", "tests/integration/report"), 10 * MINUTES, beside=True),
-    Level("simulator", _pytest("simulator", "tests/integration/simulator"), 30 * MINUTES, beside=True),
+    Level("simulator", _pytest("simulator", "tests/integration/simulator", prefix=OWN_NETWORK), 30 * MINUTES, beside=True),
     Level("awx", _pytest("awx", "tests/integration/awx"), 20 * MINUTES, beside=True),
-    Level("ceph", _pytest("ceph", "tests/integration/ceph"), 60 * MINUTES),
+    Level("ceph", _pytest("ceph", "tests/integration/ceph", prefix=OWN_NETWORK), 60 * MINUTES),
     Level("libvirt", _pytest("libvirt", "tests/integration/libvirt", *(f"--ignore={path}" for path in LAYERS)), 60 * MINUTES),
     Level("lab", lab, 240 * MINUTES),
     # a guest with multipathd, LUKS, LVM and file systems of its own: several minutes in an emulated machine

@@ -136,8 +136,13 @@ def test_the_repetition_of_a_killed_growth_uses_its_snapshot(ceph):
     changes, item = grow(ceph, snapshots=SnapshotWish("7d", "job-2"))
     assert item.snapshot == first.name and len(ceph.snaps["p/one"]) == 1 and [change.kind for change in changes.items] == ["image"]
     # the next growth is another one: the image has another size
-    _changes, item = grow(ceph, "256M", SnapshotWish("7d", "job-3"))
+    third = SnapshotWish("7d", "job-3")
+    _changes, item = grow(ceph, "256M", third)
     assert item.snapshot.endswith("-job-3") and len(ceph.snaps["p/one"]) == 2
+    # even of the same run within the same second: then the name says a second later
+    _changes, item = grow(ceph, "512M", third)
+    assert item.snapshot != third.name and item.snapshot.endswith("-job-3")
+    assert [one.size_bytes // MIB for one in ceph.snaps["p/one"]] == [64, 128, 256]
 
 
 @pytest.mark.parametrize(
