@@ -346,7 +346,7 @@ class Fleet:
     def wrong_sizes(self, size: int, volumes: t.Iterable[int] | None = None) -> list[str]:
         """The volumes that do not have ``size`` bytes at every hop, asked without the collection."""
         found = []
-        wanted = list(volumes or range(1, self.options.volumes + 1))
+        wanted = range(1, self.options.volumes + 1) if volumes is None else volumes
         shown = {target.name: {bdev["name"]: bdev["num_blocks"] * bdev["block_size"] for bdev in target.call("bdev_get_bdevs")} for target in self.targets}
         for volume in wanted:
             name, subsystem = f"vol-{volume}", self.subsystem_of(volume)

@@ -10,11 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+#: The parts of a bench, in their order.
+RUNS = ("plan-only", "first-growth", "repeated-growth", "one-volume", "audit", "plans")
 
 
 @dataclass(frozen=True)
 class Options:
-    """Sizes of the fleet. ``forks`` 0: what playbooks/ansible.cfg says. ``ceph_ms``: milliseconds that each operation of the Ceph stand-in takes."""
+    """Sizes of the fleet, and what is run on it.
+
+    ``forks`` 0: what playbooks/ansible.cfg says. ``ceph_ms``: milliseconds that each operation of the Ceph stand-in takes.
+    """
 
     hosts: int
     volumes: int
@@ -24,6 +29,7 @@ class Options:
     ceph_ms: float
     plan_volumes: int
     plan_hosts: int
+    runs: tuple[str, ...]
     out: Path
 
     @property
@@ -52,8 +58,11 @@ def read() -> Options:
         ceph_ms=float(os.environ.get("BENCH_CEPH_MS") or 0),
         plan_volumes=number("PLAN_VOLUMES", 300),
         plan_hosts=number("PLAN_HOSTS", 500),
+        runs=tuple((os.environ.get("BENCH_RUNS") or ",".join(RUNS)).split(",")),
         out=Path(os.environ.get("BENCH_OUT") or ROOT / "build" / "bench").absolute(),
     )
     if not (1 <= options.hosts <= 250 and options.hosts <= options.subsystems <= options.volumes and (options.targets == 1 or options.targets % 2 == 0)):
         raise ValueError("BENCH_HOSTS (1 to 250) <= BENCH_SUBSYSTEMS <= BENCH_VOLUMES, and BENCH_TARGETS 1 or even")
+    if set(options.runs) - set(RUNS):
+        raise ValueError(f"BENCH_RUNS is a list, with commas, of {', '.join(RUNS)}")
     return options

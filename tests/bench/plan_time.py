@@ -17,12 +17,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "fixtures"))
 
-import fleet  # noqa: E402
-
-from ansible_collections.nvmeof.spdk.plugins.filter.growth_plan import growth_plan  # noqa: E402
-from ansible_collections.nvmeof.spdk.plugins.filter.measurement_errors import measurement_errors  # noqa: E402
-from ansible_collections.nvmeof.spdk.plugins.filter.truth_table import truth_table  # noqa: E402
-from ansible_collections.nvmeof.spdk.plugins.filter.volume_table import volume_table  # noqa: E402
+import fleet
+from ansible_collections.nvmeof.spdk.plugins.filter.growth_plan import growth_plan
+from ansible_collections.nvmeof.spdk.plugins.filter.measurement_errors import measurement_errors
+from ansible_collections.nvmeof.spdk.plugins.filter.truth_table import truth_table
+from ansible_collections.nvmeof.spdk.plugins.filter.volume_table import volume_table
 
 
 def main() -> None:

@@ -63,9 +63,10 @@ def lines_of(result: t.Mapping[str, t.Any]) -> list[str]:
         for step in result["rpc"]
     ]
     lines += ["", *_table(["module alone", "target", "objects", "wall s", "module CPU s", "RPC calls", "changed"], rows)]
-    rows = [[plan["handles"], plan["volumes"], plan["hypervisors"], *(plan["cpu_seconds"].values()), plan["peak_mib"]] for plan in result["plans"]]
-    names = list(result["plans"][0]["cpu_seconds"])
-    lines += ["", *_table(["plan by", "volumes", "hypervisors", *(f"{name} CPU s" for name in names), "peak MiB"], rows)]
+    if result["plans"]:
+        names = list(result["plans"][0]["cpu_seconds"])
+        rows = [[plan["handles"], plan["volumes"], plan["hypervisors"], *(plan["cpu_seconds"].values()), plan["peak_mib"]] for plan in result["plans"]]
+        lines += ["", *_table(["plan by", "volumes", "hypervisors", *(f"{name} CPU s" for name in names), "peak MiB"], rows)]
     if result["wrong"]:
         lines += ["", *(f"WRONG: {text}" for text in result["wrong"])]
     return lines

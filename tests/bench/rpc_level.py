@@ -15,7 +15,7 @@ from options import ROOT
 
 sys.path.insert(0, str(ROOT / "tests"))
 
-from module_runner import run_module  # noqa: E402
+from module_runner import run_module
 
 
 def _module(fleet: Fleet, target: Target, name: str, params: dict[str, t.Any]) -> dict[str, t.Any]:

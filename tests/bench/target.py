@@ -21,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "lab"), str(HERE / "standins")]
 
 from light_store import Store  # noqa: E402
+
 from simulator import main as program  # noqa: E402
 from simulator.bdev import Bdev  # noqa: E402
 from simulator.rbd_backend import DEFAULT_USER, Backend, BackendError, Cluster, Image  # noqa: E402

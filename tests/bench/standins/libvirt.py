@@ -60,7 +60,7 @@ def registerErrorHandler(_handler: t.Any, _context: t.Any) -> None:
     """Nothing is printed here anyway."""
 
 
-def open(_uri: str) -> FakeConnection:  # noqa: A001  # the binding's name
+def open(_uri: str) -> FakeConnection:  # the binding's name
     """A connection to what ``domains.json`` lists."""
     with io.open(os.path.join(os.environ["LIGHT_HOST"], "domains.json"), encoding="utf-8") as file:
         return FakeConnection([LightDomain(name, known) for name, known in json.load(file).items()])
