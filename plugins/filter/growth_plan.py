@@ -57,6 +57,19 @@ options:
     description: Seconds that the growth waits for another run's lease on an image. A lease that lasts longer blocks.
     type: int
     default: 0
+  grow_layers:
+    description: Whether dm-multipath, LUKS and LVM layers on devices are grown, too; without it they block the growth unless they have all their bytes already.
+    type: bool
+    default: false
+  grow_filesystem:
+    description: Whether file systems in guests are grown, too.
+    type: bool
+    default: false
+  canary:
+    description:
+      - How many volumes, or which, go through every hop before the others. Empty for one where more than one is to grow, V(0) for none.
+    type: raw
+    default: ''
 """
 
 EXAMPLES = r"""
@@ -67,7 +80,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The plan; RV(ignore:volumes), RV(ignore:lines), RV(ignore:blocked), RV(ignore:needed) and the work by host.
+  description:
+    - The plan; RV(ignore:volumes), RV(ignore:lines), RV(ignore:blocked), RV(ignore:needed), the work by host, and RV(ignore:stages), the same for the
+      canary and for the rest.
   type: dict
 """
 
@@ -92,6 +107,9 @@ def growth_plan(
     lease_owner: str = "",
     lease_wait: t.Any = 0,
     skip_blocked: t.Any = False,
+    grow_layers: t.Any = False,
+    grow_filesystem: t.Any = False,
+    canary: t.Any = "",
 ) -> dict[str, t.Any]:
     """The plan for growing what is meant to ``size``."""
     try:
@@ -115,6 +133,9 @@ def growth_plan(
             skip_blocked=as_bool(plain(skip_blocked)),
             lease_owner=plain(lease_owner),
             lease_wait=int(plain(lease_wait)),
+            grow_layers=as_bool(plain(grow_layers)),
+            grow_filesystem=as_bool(plain(grow_filesystem)),
+            canary=plain(canary),
         )
     except (GrowthError, CapacityError, SelectError) as exc:
         raise AnsibleFilterError(str(exc)) from exc

@@ -185,15 +185,12 @@ class Hypervisor:
         else:
             disk.held = disk.device.rdev in numbers
 
-    def guest(self, disk: DomainDisk, wanted: int | None = None, wait: float = 0) -> None:
-        """Fill in the guest's own device and bytes, waiting up to ``wait`` seconds until it has ``wanted`` bytes."""
-        disk.guest_bytes, disk.guest_device, disk.guest_error = None, None, None
+    def agent(self, disk: DomainDisk) -> GuestAgent:
+        """The guest agent of the disk's domain. Raises :class:`GuestError` when there is nobody to ask."""
         if disk.domain_state != "running":
-            disk.guest_error = f"the domain is {disk.domain_state}; its guest cannot be asked"
-            return
+            raise GuestError(f"the domain is {disk.domain_state}; its guest cannot be asked")
         if self.libvirt_qemu is None:
-            disk.guest_error = "the Python binding libvirt_qemu is missing"
-            return
+            raise GuestError("the Python binding libvirt_qemu is missing")
 
         def call(command: str) -> str:
             try:
@@ -204,7 +201,16 @@ class Hypervisor:
                 raise GuestError("guest agent: no answer")
             return str(answer)
 
-        agent = GuestAgent(call)
+        return GuestAgent(call)
+
+    def guest(self, disk: DomainDisk, wanted: int | None = None, wait: float = 0) -> None:
+        """Fill in the guest's own device and bytes, waiting up to ``wait`` seconds until it has ``wanted`` bytes."""
+        disk.guest_bytes, disk.guest_device, disk.guest_error = None, None, None
+        try:
+            agent = self.agent(disk)
+        except GuestError as error:
+            disk.guest_error = str(error)
+            return
         deadline = time.monotonic() + wait
         try:
             disk.guest_device = agent.device(disk.bus or "", disk.serial, disk.address, disk.controller)

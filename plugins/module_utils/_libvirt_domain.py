@@ -309,7 +309,7 @@ def _obstacles(disk: DomainDisk) -> list[Problem]:
             Problem(
                 "layers",
                 f"dm layer or partition {layers} lies between the source and the namespace; it does not grow with the namespace",
-                f"grow {layers} on the host with its own tool, then resize the disk",
+                f"grow {layers} on the host (nvmeof.spdk.nvme_layers, or its own tool), then resize the disk",
                 "blocker",
                 True,
             )

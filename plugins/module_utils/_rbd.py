@@ -92,6 +92,15 @@ class ImageState:
     primary: str | None = None
 
 
+class Snapshot(t.NamedTuple):
+    """A snapshot that a user took; ``taken`` in seconds since the epoch by Ceph's clock, None where this Ceph does not tell."""
+
+    name: str
+    size_bytes: int
+    taken: float | None
+    protected: bool
+
+
 @dataclass
 class CephOptions:
     """How to reach a cluster; ``keyring`` None leaves the search to Ceph."""
@@ -173,6 +182,30 @@ class Ceph(abc.ABC):
     @abc.abstractmethod
     def remove(self, spec: ImageSpec, trash: bool) -> None:
         """Move the image to the trash, or delete it. Ceph itself refuses one with watchers, and deletes none with snapshots."""
+
+    @abc.abstractmethod
+    def snapshots(self, spec: ImageSpec) -> list[Snapshot]:
+        """The image's snapshots that users took: not those of groups, of mirroring or of the trash."""
+
+    @abc.abstractmethod
+    def clones(self, spec: ImageSpec, snapshot: str) -> list[str]:
+        """The images that are clones of this snapshot."""
+
+    @abc.abstractmethod
+    def create_snapshot(self, spec: ImageSpec, snapshot: str) -> None:
+        """Take a snapshot; one of this name is no error. The caller looks whether it is there."""
+
+    @abc.abstractmethod
+    def remove_snapshot(self, spec: ImageSpec, snapshot: str) -> None:
+        """Remove a snapshot; Ceph itself refuses a protected one. Raises :class:`ImageNotFoundError` when it, or the image, is gone."""
+
+    @abc.abstractmethod
+    def namespaces(self, pool: str) -> list[str]:
+        """The RADOS namespaces that ``rbd namespace create`` made in the pool."""
+
+    @abc.abstractmethod
+    def image_names(self, pool: str, namespace: str) -> list[str]:
+        """The images of a pool, or of a RADOS namespace in it."""
 
     @abc.abstractmethod
     def blocklist(self) -> list[str]:
@@ -340,6 +373,20 @@ class Ceph(abc.ABC):
             call=f"{self.how} {call}",
             remedy="check the cluster (ceph -s, from another host, too) and the image's lock owner (rbd lock ls); then read the state before repeating",
         )
+
+
+def image_spec(entry: t.Mapping[str, t.Any]) -> ImageSpec:
+    """The place of an image in a module's options; raises :class:`HopError` for an impossible name."""
+    for option in ("pool", "rados_namespace", "image"):
+        value = entry.get(option) or ""
+        if (not value and option != "rados_namespace") or "/" in value or "@" in value:
+            raise HopError(
+                f"{option} {value!r} is not a name",
+                obj="/".join(str(entry.get(key)) for key in ("pool", "rados_namespace", "image") if entry.get(key)) or "image",
+                hop="image",
+                remedy="give pool, rados_namespace and image apart, each without / and @",
+            )
+    return ImageSpec(entry["pool"], entry.get("rados_namespace") or "", entry["image"])
 
 
 def open_ceph(options: CephOptions, run_command: t.Callable[..., t.Any] | None = None) -> Ceph:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import calendar
 import contextlib
 import errno
 import json
@@ -22,6 +23,7 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import (
     ImageNotFoundError,
     ImageSpec,
     ImageState,
+    Snapshot,
     first_json,
     limits_of,
     usage_of,
@@ -222,6 +224,65 @@ class LibrbdCeph(Ceph):
                     rbd.RBD().remove(ioctx, spec.image)
 
         self._translated(run, spec, "trash move" if trash else "remove")
+
+    def snapshots(self, spec: ImageSpec) -> list[Snapshot]:
+        def look() -> list[Snapshot]:
+            with self._pool(spec) as ioctx, rbd.Image(ioctx, spec.image, read_only=True) as image:
+                return [
+                    Snapshot(one["name"], int(one["size"]), self._taken(image, one["id"]), bool(image.is_protected_snap(one["name"])))
+                    for one in image.list_snaps()
+                    if one.get("namespace", 0) == 0  # RBD_SNAP_NAMESPACE_TYPE_USER
+                ]
+
+        return self._translated(look, spec, "snap ls")
+
+    @staticmethod
+    def _taken(image: t.Any, number: int) -> float | None:
+        if not hasattr(image, "get_snap_timestamp"):
+            return None
+        return float(calendar.timegm(image.get_snap_timestamp(number).utctimetuple()))
+
+    def clones(self, spec: ImageSpec, snapshot: str) -> list[str]:
+        def look() -> list[str]:
+            with self._pool(spec) as ioctx, rbd.Image(ioctx, spec.image, snapshot=snapshot, read_only=True) as image:
+                return [f"{child['pool']}/{child['image']}" for child in image.list_descendants()]
+
+        return self._translated(look, spec, "children")
+
+    def create_snapshot(self, spec: ImageSpec, snapshot: str) -> None:
+        def run() -> None:
+            with self._pool(spec) as ioctx, rbd.Image(ioctx, spec.image) as image:
+                try:
+                    image.create_snap(snapshot)
+                except rbd.ImageExists:
+                    pass
+
+        self._translated(run, spec, "snap create")
+
+    def remove_snapshot(self, spec: ImageSpec, snapshot: str) -> None:
+        def run() -> None:
+            with self._pool(spec) as ioctx, rbd.Image(ioctx, spec.image) as image:
+                image.remove_snap(snapshot)
+
+        self._translated(run, spec, "snap rm")
+
+    def namespaces(self, pool: str) -> list[str]:
+        spec = ImageSpec(pool, "", "")
+
+        def look() -> list[str]:
+            with self._pool(spec) as ioctx:
+                return list(rbd.RBD().namespace_list(ioctx))
+
+        return self._translated(look, spec, "namespace ls")
+
+    def image_names(self, pool: str, namespace: str) -> list[str]:
+        spec = ImageSpec(pool, namespace, "")
+
+        def look() -> list[str]:
+            with self._pool(spec) as ioctx:
+                return list(rbd.RBD().list(ioctx))
+
+        return self._translated(look, spec, "ls")
 
     def _resize(self, spec: ImageSpec, size: int) -> None:
         def run() -> None:

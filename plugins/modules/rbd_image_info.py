@@ -173,8 +173,8 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
-from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import Ceph, ImageNotFoundError, ImageSpec
-from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_images import image_spec, pool_facts
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import Ceph, ImageNotFoundError, ImageSpec, image_spec
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_images import pool_facts
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import CEPH_OPTIONS, CephDoor, fail, use_python_with_rbd
 
 

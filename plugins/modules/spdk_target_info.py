@@ -41,7 +41,7 @@ options:
     default: true
   provisioned:
     description:
-      - Whether the sizes of all images in the pools of the RBD bdevs are added up, in RV(target.pools[].provisioned_bytes). It opens every image of
+      - Whether the sizes of all images in the pools of the RBD bdevs are added up, in C(provisioned_bytes) of RV(target). It opens every image of
         these pools, and needs O(images).
     type: bool
     default: false

@@ -11,9 +11,11 @@ import typing as t
 
 from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import human, parse_image_size
 
+from ._growth_layers import hand_out_disks, hand_out_filesystems, hand_out_layers, problems_of
+from ._growth_stages import canaries, merged, no_work, stages
 from ._lease import lease_blocker, lease_line
 from ._plain import as_list
-from ._verdict import critical_of, goal_of, hop_bytes, judge, lagging, row_of, unproven
+from ._verdict import critical_of, goal_at, goal_of, hop_bytes, judge, lagging, row_of, unproven
 from ._volumes import HOPS, LEFT_OUT
 
 
@@ -89,14 +91,14 @@ def _leads_to_silence(volume: t.Mapping[str, t.Any], path: t.Mapping[str, t.Any]
     return bool(_silent_targets(volume)) and path["portal"] not in portals
 
 
-def blockers_of(volume: t.Mapping[str, t.Any], wanted: int, exact: bool, allow_degraded: bool) -> list[dict[str, str]]:
+def blockers_of(volume: t.Mapping[str, t.Any], wanted: int, exact: bool, allow_degraded: bool, grow_layers: bool = False) -> list[dict[str, str]]:
     """What forbids to touch this volume, each with ``hop``, ``object``, ``problem``, ``remedy``."""
 
     def blocker(hop: str, obj: str, problem: str, remedy: str) -> dict[str, str]:
         return {"hop": hop, "object": obj, "problem": problem, "remedy": remedy, "severity": "blocker"}
 
     found = list(critical_of(volume))
-    found += [problem for problem in volume["problems"] if problem["severity"] == "blocker"]
+    found += problems_of(volume, goal_of(volume, wanted) or wanted, grow_layers)
     image = hop_bytes(volume, "image")
     if image is None:
         errors = "; ".join(f"{reading['host']}: {reading['error']}" for reading in volume["readings"]["image"]) or "no host was asked"
@@ -139,7 +141,7 @@ def _steps_for(volume: t.Mapping[str, t.Any], goal: int) -> list[dict[str, t.Any
     for hop, reading in lagging(volume, goal):
         if hop == "namespace":
             continue  # a namespace is as large as its bdev; SPDK has no call of its own for it
-        steps.append({"hop": hop, "host": reading["host"], "object": reading["object"], "from_bytes": reading["bytes"], "to_bytes": goal})
+        steps.append({"hop": hop, "host": reading["host"], "object": reading["object"], "from_bytes": reading["bytes"], "to_bytes": goal_at(reading, goal)})
     return steps
 
 
@@ -153,6 +155,9 @@ def plan(
     skip_blocked: bool = False,
     lease_owner: str = "",
     lease_wait: int = 0,
+    grow_layers: bool = False,
+    grow_filesystem: bool = False,
+    canary: t.Any = "",
 ) -> dict[str, t.Any]:
     """The growth of the volumes meant by ``handles`` to ``size`` (text such as 800G).
 
@@ -160,18 +165,21 @@ def plan(
 
     Returns ``wanted_bytes``, ``volumes`` (rows of the truth table, each with ``steps`` and ``blockers``), ``blocked`` (whether nothing may be touched: any
     volume is blocked, or with ``skip_blocked`` all are, or one is critical), ``needed`` (whether there is work), ``lines`` (text for people) and, by host,
-    what to pass to the modules: ``images``, ``targets``, ``initiators``, ``hypervisors``. Hosts get every object of a volume that has any step, because
+    what to pass to the modules: ``images``, ``targets``, ``initiators``, ``layers`` (with ``grow_layers``), ``hypervisors``, ``filesystems`` (with
+    ``grow_filesystem``, also of volumes without a step); ``stages`` has the same for the volumes that ``canary`` (a number, or handles) sends ahead, and for
+    the rest. Hosts get every object of a volume that has any step, because
     the modules compare again and a hop may have moved since. Raises :class:`GrowthError` and ``CapacityError``.
     """
     wanted = parse_image_size(size)
     chosen = resolve(volumes, handles, silent)
     rows: list[dict[str, t.Any]] = []
-    work: dict[str, dict[str, list[dict[str, t.Any]]]] = {"images": {}, "targets": {}, "initiators": {}, "hypervisors": {}}
+    work_of = {}
+    notes: list[str] = []
     for volume in chosen:
         goal = goal_of(volume, wanted) or wanted
-        row = row_of(volume, wanted)
+        row, work = row_of(volume, wanted), no_work()
         row["steps"] = _steps_for(volume, goal)
-        row["blockers"] = blockers_of(volume, wanted, exact, allow_degraded)
+        row["blockers"] = blockers_of(volume, wanted, exact, allow_degraded, grow_layers)
         row["gaps"] = [f"{hop} {reading['host']}:{reading['object']}: {reading['error'] or 'not read'}" for hop, reading in unproven(volume)]
         row["lease"] = None
         if any(step["hop"] in ("image", "bdev") for step in row["steps"]):
@@ -183,18 +191,33 @@ def plan(
             if row["blockers"][0]["severity"] == "critical":
                 row["verdict"] = "critical: " + row["blockers"][0]["problem"]
         elif row["steps"]:
-            _hand_out(work, volume, goal)
+            _hand_out(work, volume, goal, grow_layers)
+        if grow_filesystem and not row["blockers"]:
+            told = hand_out_filesystems(work["filesystems"], volume)
+            notes += [f"  {told}"] if told else []
+        if any(work.values()):
+            work_of[row["volume"]] = work
         rows.append(row)
+    whole = merged(work_of.values())
     return {
         "wanted_bytes": wanted,
         "volumes": rows,
         "chosen": [row["volume"] for row in rows],
         "blocked": _stops(rows, skip_blocked),
         "allow_degraded": allow_degraded,
-        "needed": any(row["steps"] and not row["blockers"] for row in rows),
-        "lines": plan_lines(rows, wanted) + [f"  not heard: {text}" for text in silent],
-        **work,
+        "needed": bool(whole["filesystems"]) or any(row["steps"] and not row["blockers"] for row in rows),
+        "lines": plan_lines(rows, wanted) + notes + [f"  not heard: {text}" for text in silent],
+        "stages": stages(work_of, canaries(list(work_of), (as_list(canary) or [""])[0], _canaries_named(chosen, canary))),
+        **whole,
     }
+
+
+def _canaries_named(chosen: t.Sequence[dict[str, t.Any]], canary: t.Any) -> list[str]:
+    """The volumes that ``canary`` names, where it is no number; they must be among those that grow."""
+    handles = as_list(canary)
+    if not handles or all(str(handle).strip().isdigit() for handle in handles):
+        return []
+    return [volume["volume"] for volume in resolve(chosen, handles)]
 
 
 def _stops(rows: t.Sequence[t.Mapping[str, t.Any]], skip_blocked: bool) -> bool:
@@ -205,7 +228,7 @@ def _stops(rows: t.Sequence[t.Mapping[str, t.Any]], skip_blocked: bool) -> bool:
     return len(blocked) == len(rows) or any(item["severity"] == "critical" for row in blocked for item in row["blockers"])
 
 
-def _hand_out(work: dict[str, dict[str, list[dict[str, t.Any]]]], volume: t.Mapping[str, t.Any], goal: int) -> None:
+def _hand_out(work: dict[str, dict[str, list[dict[str, t.Any]]]], volume: t.Mapping[str, t.Any], goal: int, grow_layers: bool) -> None:
     size = f"{goal}B"
     readings = volume["readings"]
     targets = {reading["host"] for reading in readings["bdev"]}
@@ -224,8 +247,10 @@ def _hand_out(work: dict[str, dict[str, list[dict[str, t.Any]]]], volume: t.Mapp
     for reading in readings["device"]:
         if not reading.get("silent"):
             work["initiators"].setdefault(reading["host"], []).append({"uuid": volume["uuid"], "size": size})
+    if grow_layers:
+        hand_out_layers(work["layers"], volume, goal)
     for host in sorted({reading["host"] for reading in readings["disk"] if not reading.get("silent")}):
-        work["hypervisors"].setdefault(host, []).append({"uuid": volume["uuid"], "size": size})
+        work["hypervisors"].setdefault(host, []).extend(hand_out_disks(volume, host, goal))
 
 
 def plan_lines(rows: t.Sequence[t.Mapping[str, t.Any]], wanted: int) -> list[str]:
@@ -264,18 +289,22 @@ def _forgiven(volume: t.Mapping[str, t.Any], allow_degraded: bool, guest_require
     return all(hop in hops and (hop != "path" or reading["state"] != "live") for hop, reading in unproven(volume))
 
 
-def outcome(volumes: t.Sequence[dict[str, t.Any]], planned: t.Mapping[str, t.Any], guest_required: bool = False) -> dict[str, t.Any]:
+def outcome(
+    volumes: t.Sequence[dict[str, t.Any]], planned: t.Mapping[str, t.Any], guest_required: bool = False, only: t.Sequence[str] | None = None
+) -> dict[str, t.Any]:
     """What became of a plan, from volumes that were measured again.
 
     ``volumes``: rows with the verdict and, as ``before``, the bytes per hop before, and in ``degraded`` what was left behind; ``failed``: those that are not as
     wanted. A guest without an agent leaves its volume ``unproven at guest``; that fails the run only if ``guest_required``. A target or path that is
     down leaves it ``unproven``, too; that fails the run unless the plan was made with ``allow_degraded``. A volume that was left out because it is blocked
-    has failed.
+    has failed. ``only``: names of the volumes that are judged, None for all of the plan.
     """
     by_name = {volume["volume"]: volume for volume in volumes}
     degraded = bool(planned.get("allow_degraded"))
     rows, failed = [], []
     for before in planned["volumes"]:
+        if only is not None and before["volume"] not in only:
+            continue
         volume = by_name.get(before["volume"])
         if volume is None:
             row = {**before, "verdict": "unproven at bdev", "reasons": ["the volume was there at the start and cannot be found any more"]}

@@ -18,6 +18,7 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 
+from ._growth_layers import CODE, details_of, note_chains
 from ._lease import later_lease
 
 HOPS = ("image", "bdev", "namespace", "path", "device", "disk", "guest")
@@ -266,16 +267,20 @@ def _add_host(name: str, host: dict, by_uuid: dict[str, dict], strangers: list[d
             volume["layers"].append(
                 {"host": name, "object": layer["name"], "device": layer["device"], "kind": layer["kind"], "bytes": layer["size_bytes"], "on": layer["on"]}
             )
+            volume["layers"][-1].update(details_of(layer))
             volume["layers"][-1]["mounted"] = bool(namespace.get("mounts"))
+            # without native multipath every path is a device of its own
+            volume["layers"][-1]["devices"] = [path.get("name") for path in namespace.get("paths") or []] + [(namespace.get("device") or "").rpartition("/")[2]]
         for holder in namespace.get("holders") or []:
             volume["problems"].append(
                 _problem(
                     "device",
                     f"{name}:{namespace.get('device')}",
-                    f"the device is held by {holder}, a layer that this collection does not grow",
-                    "grow that layer with its own tools, or use the device without it",
+                    f"the device is held by {holder}, a layer with a size of its own",
+                    "grow it with the growth (grow_layers=true) or with its own tools, or use the device without it",
                 )
             )
+            volume["problems"][-1].update(code=CODE, host=name)
 
 
 def _add_disks(name: str, disks: t.Sequence[dict], by_uuid: dict[str, dict]) -> None:
@@ -288,6 +293,8 @@ def _add_disks(name: str, disks: t.Sequence[dict], by_uuid: dict[str, dict]) -> 
         for problem in disk.get("problems") or []:
             severity = problem.get("severity", "warning")
             volume["problems"].append(_problem("disk", f"{name}:{obj}", problem.get("problem", ""), problem.get("remedy", ""), severity))
+            if problem.get("code") == CODE:
+                volume["problems"][-1].update(code=CODE, host=name)
         # also of domains that are shut off: whoever asks for the users of an image means them too
         layers = disk.get("layers") or []
         volume["attached"].append(
@@ -392,6 +399,7 @@ def build(
             _add_disks(name, measured["disks"], by_uuid)
     for volume in volumes.values():
         volume["layers"] = _used_layers(volume)
+        note_chains(volume)
         _note_missing_devices(volume, measurements)
         _note_silent_hosts(volume, measurements, declared)
     return sorted(volumes.values(), key=lambda volume: volume["volume"]) + _orphans(strangers, measurements)

@@ -185,7 +185,11 @@ def test_a_job_of_the_domain_blocks_all_its_disks(host, job, word):
 def test_a_driver_that_tells_no_jobs_is_no_reason_to_stop(host):
     domain = FakeDomain(domain_xml(disk_xml(source=BY_ID)))
     domain.sizes["vda"] = [GIB, GIB]
-    domain.jobStats = lambda _flags: (_ for _ in ()).throw(FakeError(3, "this function is not supported by the connection driver"))
+
+    def no_jobs(_flags):
+        raise FakeError(3, "this function is not supported by the connection driver")
+
+    domain.jobStats = no_jobs
     (disk,) = read(host, domain)
     assert (disk["domain_job"], codes(disk)) == (None, [])
 
