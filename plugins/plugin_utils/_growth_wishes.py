@@ -214,7 +214,8 @@ def _from_yaml(text: str, source: str) -> list[Raw]:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         try:
-            return _from_data(json.loads(text), source)  # JSON may be indented by tabs, YAML not
+            # JSON may be indented by tabs, YAML not
+            return _from_data(json.loads(text, object_pairs_hook=_without_twins), source)
         except ValueError:
             mark = getattr(error, "problem_mark", None)
             where = f" at line {mark.line + 1}" if mark else ""
@@ -223,6 +224,12 @@ def _from_yaml(text: str, source: str) -> list[Raw]:
     if root is None:
         return []
     return _entries(root, source, _Node)
+
+
+def _without_twins(pairs: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
+    if len({key for key, _value in pairs}) != len(pairs):
+        raise ValueError("a key is given twice")
+    return dict(pairs)
 
 
 def _from_data(data: t.Any, source: str) -> list[Raw]:
