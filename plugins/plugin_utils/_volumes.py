@@ -417,11 +417,13 @@ def build(
             _add_host(name, measured["host"], by_uuid, strangers)
         if measured.get("disks") is not None:
             _add_disks(name, measured["disks"], by_uuid)
+    connected = _connected(measurements)
+    silent = {name: measured for name, measured in measurements.items() if measured["errors"]}
     for volume in volumes.values():
         volume["layers"] = _used_layers(volume)
         note_chains(volume)
-        _note_missing_devices(volume, measurements)
-        _note_silent_hosts(volume, measurements, declared)
+        _note_missing_devices(volume, connected)
+        _note_silent_hosts(volume, silent, declared)
     return sorted(volumes.values(), key=lambda volume: volume["volume"]) + _orphans(strangers, measurements)
 
 
@@ -452,19 +454,32 @@ def _orphans(strangers: list[dict], measurements: t.Mapping[str, dict]) -> list[
     return sorted(found.values(), key=lambda volume: volume["volume"])
 
 
-def _note_missing_devices(volume: dict, measurements: t.Mapping[str, dict]) -> None:
-    """A host that is connected to the subsystem and shows no device for the namespace: every path looks live, and the volume is not there."""
-    nqns = {reading["nqn"] for reading in volume["readings"]["namespace"]}
-    shown = {reading["host"] for reading in volume["readings"]["device"]}
+def _connected(measurements: t.Mapping[str, dict]) -> dict[str, dict[str, list[str]]]:
+    """By subsystem and host the controllers that are connected to it."""
+    found: dict[str, dict[str, list[str]]] = {}
     for name, measured in measurements.items():
-        connected = [one["name"] for one in (measured.get("host") or {}).get("controllers") or [] if one.get("nqn") in nqns]
-        if connected and name not in shown:
-            error = f"connected to the subsystem by {', '.join(connected)}, but no device has the UUID {' or '.join(volume['uuids'])}"
-            volume["readings"]["device"].append({"host": name, "object": name, "bytes": None, "holders": [], "error": error, "silent": True})
+        for one in (measured.get("host") or {}).get("controllers") or []:
+            if one.get("nqn"):
+                found.setdefault(one["nqn"], {}).setdefault(name, []).append(one["name"])
+    return found
+
+
+def _note_missing_devices(volume: dict, connected: t.Mapping[str, t.Mapping[str, t.Sequence[str]]]) -> None:
+    """A host that is connected to the subsystem and shows no device for the namespace: every path looks live, and the volume is not there."""
+    shown = {reading["host"] for reading in volume["readings"]["device"]}
+    missing: dict[str, list[str]] = {}
+    for nqn in sorted({reading["nqn"] for reading in volume["readings"]["namespace"]}):
+        for name, controllers in connected.get(nqn, {}).items():
+            if name not in shown:
+                missing.setdefault(name, []).extend(controllers)
+    for name, controllers in missing.items():
+        error = f"connected to the subsystem by {', '.join(controllers)}, but no device has the UUID {' or '.join(volume['uuids'])}"
+        volume["readings"]["device"].append({"host": name, "object": name, "bytes": None, "holders": [], "error": error, "silent": True})
 
 
 def _note_silent_hosts(volume: dict, measurements: t.Mapping[str, dict], declared: t.Mapping[str, t.Mapping[str, t.Any]]) -> None:
     nqns = {reading["nqn"] for reading in volume["readings"]["namespace"]}
+    shown = {reading["host"] for reading in volume["readings"]["device"]}
     for name, measured in measurements.items():
         said = declared.get(name) or {}
         errors = measured["errors"]
@@ -480,6 +495,5 @@ def _note_silent_hosts(volume: dict, measurements: t.Mapping[str, dict], declare
             continue
         if "host" in errors:
             volume["readings"]["device"].append({"host": name, "object": name, "bytes": None, "holders": [], "error": errors["host"], "silent": True})
-        attached = any(reading["host"] == name for reading in volume["readings"]["device"])
-        if "disks" in errors and ("host" in errors or attached):
+        if "disks" in errors and ("host" in errors or name in shown):
             volume["readings"]["disk"].append({"host": name, "object": name, "bytes": None, "held": None, "error": errors["disks"], "silent": True})
