@@ -27,6 +27,10 @@ options:
     description: Whether a guest that nobody can ask makes the run fail.
     type: bool
     default: false
+  only:
+    description: Names of the volumes to judge; all of the plan if not given.
+    type: list
+    elements: str
 """
 
 EXAMPLES = r"""
@@ -48,10 +52,12 @@ from ansible_collections.nvmeof.spdk.plugins.plugin_utils._growth import outcome
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._plain import as_bool, plain
 
 
-def growth_outcome(volumes: t.Sequence[dict[str, t.Any]], planned: t.Mapping[str, t.Any], guest_required: t.Any = False) -> dict[str, t.Any]:
+def growth_outcome(
+    volumes: t.Sequence[dict[str, t.Any]], planned: t.Mapping[str, t.Any], guest_required: t.Any = False, only: t.Sequence[str] | None = None
+) -> dict[str, t.Any]:
     """What became of the plan."""
     try:
-        return outcome(plain(volumes), plain(planned), as_bool(plain(guest_required)))
+        return outcome(plain(volumes), plain(planned), as_bool(plain(guest_required)), plain(only))
     except (KeyError, TypeError) as exc:
         raise AnsibleFilterError(f"growth_outcome: not a plan of growth_plan: {type(exc).__name__} {exc}") from exc
 

@@ -19,7 +19,9 @@ options:
     type: dict
     required: true
   add:
-    description: V(bdevs) and V(subsystems) as M(nvmeof.spdk.spdk_rbd_bdev) and M(nvmeof.spdk.nvmf_subsystem) were given them.
+    description: >-
+      V(bdevs) and V(subsystems) as M(nvmeof.spdk.spdk_rbd_bdev) and M(nvmeof.spdk.nvmf_subsystem) were given them; before SPDK 21.07 also V(clusters) and
+      V(config_defaults).
     type: dict
     default: {}
   remove:

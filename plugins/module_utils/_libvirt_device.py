@@ -25,14 +25,15 @@ class BlockDevice:
     """A block device as the host's kernel shows it now.
 
     ``path`` is its kernel name below /dev, ``rdev`` its device number, ``size_bytes`` its capacity (``None``: unreadable),
-    ``namespace_uuid`` the NVMe namespace under it (``None``: there is none, or several), ``layers`` what lies between the
-    path and that namespace (device-mapper names, partitions), outermost first.
+    ``namespace_uuid`` the NVMe namespace under it (``None``: there is none, or several), ``namespace_bytes`` the least that a device of that
+    namespace has (``None``: unknown), ``layers`` what lies between the path and that namespace (device-mapper names, partitions), outermost first.
     """
 
     path: str
     rdev: int
     size_bytes: int | None = None
     namespace_uuid: str | None = None
+    namespace_bytes: int | None = None
     layers: list[str] = field(default_factory=list)
 
 
@@ -54,6 +55,11 @@ def _read(*parts: str) -> str | None:
             return handle.read().strip()
     except OSError:
         return None
+
+
+def _bytes(node: str) -> int | None:
+    sectors = _read(node, "size")
+    return int(sectors) * SECTOR if sectors and sectors.isdigit() else None
 
 
 class HostDevices:
@@ -87,38 +93,41 @@ class HostDevices:
         if not os.path.isdir(node):
             # a device node whose device is gone: the number is all that is left
             return BlockDevice(path=source, rdev=found.st_rdev)
-        size = _read(node, "size")
-        uuids, layers = self._below(node)
+        size = _bytes(node)
+        uuids, layers, bottoms = self._below(node)
         return BlockDevice(
             path="/dev/" + os.path.basename(node).replace("!", "/"),
             rdev=found.st_rdev,
-            size_bytes=int(size) * SECTOR if size and size.isdigit() else None,
+            size_bytes=size,
             namespace_uuid=uuids.pop() if len(uuids) == 1 else None,
+            namespace_bytes=None if None in bottoms else min(t.cast("list[int]", bottoms), default=None),
             layers=layers,
         )
 
-    def _below(self, node: str, depth: int = 0) -> tuple[set[str], list[str]]:
-        """The namespace UUIDs under a sysfs block directory and the layers passed on the way down."""
+    def _below(self, node: str, depth: int = 0) -> tuple[set[str], list[str], list[int | None]]:
+        """The namespace UUIDs under a sysfs block directory, the layers passed on the way down, and the bytes of the devices at the bottom."""
         if depth > 16:
-            return set(), []
+            return set(), [], [None]
         if os.path.exists(os.path.join(node, "partition")):
-            uuids, layers = self._below(os.path.dirname(node), depth + 1)
-            return uuids, [os.path.basename(node), *layers]
+            uuids, layers, bottoms = self._below(os.path.dirname(node), depth + 1)
+            return uuids, [os.path.basename(node), *layers], bottoms
         try:
             slaves = sorted(os.listdir(os.path.join(node, "slaves")))
         except OSError:
             slaves = []
         if slaves:
             layers = [_read(node, "dm", "name") or os.path.basename(node)]
-            uuids: set[str] = set()
+            uuids = set()
+            bottoms = []
             for slave in slaves:
-                found, under = self._below(os.path.realpath(os.path.join(node, "slaves", slave)), depth + 1)
+                found, under, sizes = self._below(os.path.realpath(os.path.join(node, "slaves", slave)), depth + 1)
                 uuids |= found
+                bottoms += sizes
                 layers += [layer for layer in under if layer not in layers]
-            return uuids, layers
+            return uuids, layers, bottoms
         # the kernel shows the NGUID in "uuid" when the target gave no UUID, and hides the file when it gave neither
         uuid = dashed_uuid(_read(node, "uuid")) or dashed_uuid(_read(node, "nguid"))
-        return ({uuid} if uuid else set()), []
+        return ({uuid} if uuid else set()), [], [_bytes(node)]
 
     def qemu_pid(self, name: str, uuid: str) -> int | None:
         """The process of a running domain: libvirt's pid file if it is still true, else whoever runs with ``-uuid UUID``."""

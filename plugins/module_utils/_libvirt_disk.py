@@ -22,6 +22,21 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._libvirt_device import
 from ansible_collections.nvmeof.spdk.plugins.module_utils._libvirt_domain import STATES, DomainDisk, parse_domain
 from ansible_collections.nvmeof.spdk.plugins.module_utils._libvirt_guest import COMMAND_TIMEOUT, GuestAgent, GuestError
 
+#: virDomainJobOperation, by number.
+JOBS = (
+    "unknown operation",
+    "start",
+    "save",
+    "restore",
+    "live migration (incoming)",
+    "live migration (outgoing)",
+    "snapshot",
+    "revert to a snapshot",
+    "dump",
+    "backup",
+    "deletion of a snapshot",
+)
+
 
 def cause_of(error: Exception) -> str:
     """A libvirt error in one line, with its code: ``code 42: Domain not found: ...``."""
@@ -85,20 +100,41 @@ class Hypervisor:
                 ) from error
             state = STATES[number] if 0 <= number < len(STATES) else "no state"
             self.domains.append({"domain": domain.name(), "domain_state": state})
+            job: str | None = None
+            asked = False
             for disk in parse_domain(xml, state):
-                disk.handle = domain
+                if disk.active and not asked:
+                    job, asked = self._domain_job(domain), True
+                disk.handle, disk.domain_job = domain, job
                 found.append(disk)
         return sorted(found, key=lambda disk: (disk.domain, disk.target))
+
+    def _domain_job(self, domain: t.Any) -> str | None:
+        """The job that holds a running domain in words, such as ``live migration (outgoing)``; None for none, or where the driver cannot tell.
+
+        A backup does not count: it holds its disks, and they show a block job.
+        """
+        try:
+            stats = domain.jobStats(0)
+        except (AttributeError, self.libvirt.libvirtError):
+            return None
+        # virDomainJobType: 0 none, 1 bounded, 2 unbounded; the rest has ended
+        if int(stats.get("type", 0)) not in (1, 2):
+            return None
+        number = int(stats.get("operation", 0))
+        name = JOBS[number] if 0 <= number < len(JOBS) else f"operation {number}"
+        return None if name == "backup" else name
 
     def locate(self, disk: DomainDisk) -> None:
         """Fill in the device behind the disk's source path."""
         disk.device, disk.device_error = None, None
-        if disk.source_type != "block" or not disk.source:
+        # a disk of type file can have a device node as its file, and is then a user of the namespace, too
+        if disk.source_type not in ("block", "file") or not disk.source:
             return
         try:
             disk.device = self.devices.device(disk.source)
         except NotABlockDevice as error:
-            disk.device_error = str(error)
+            disk.device_error = str(error) if disk.source_type == "block" else None
 
     def measure(self, disk: DomainDisk) -> None:
         """Read sizes, block job and the held device. What cannot be read stays ``None`` with its reason; nothing raises."""
@@ -149,15 +185,12 @@ class Hypervisor:
         else:
             disk.held = disk.device.rdev in numbers
 
-    def guest(self, disk: DomainDisk, wanted: int | None = None, wait: float = 0) -> None:
-        """Fill in the guest's own device and bytes, waiting up to ``wait`` seconds until it has ``wanted`` bytes."""
-        disk.guest_bytes, disk.guest_device, disk.guest_error = None, None, None
+    def agent(self, disk: DomainDisk) -> GuestAgent:
+        """The guest agent of the disk's domain. Raises :class:`GuestError` when there is nobody to ask."""
         if disk.domain_state != "running":
-            disk.guest_error = f"the domain is {disk.domain_state}; its guest cannot be asked"
-            return
+            raise GuestError(f"the domain is {disk.domain_state}; its guest cannot be asked")
         if self.libvirt_qemu is None:
-            disk.guest_error = "the Python binding libvirt_qemu is missing"
-            return
+            raise GuestError("the Python binding libvirt_qemu is missing")
 
         def call(command: str) -> str:
             try:
@@ -168,7 +201,16 @@ class Hypervisor:
                 raise GuestError("guest agent: no answer")
             return str(answer)
 
-        agent = GuestAgent(call)
+        return GuestAgent(call)
+
+    def guest(self, disk: DomainDisk, wanted: int | None = None, wait: float = 0) -> None:
+        """Fill in the guest's own device and bytes, waiting up to ``wait`` seconds until it has ``wanted`` bytes."""
+        disk.guest_bytes, disk.guest_device, disk.guest_error = None, None, None
+        try:
+            agent = self.agent(disk)
+        except GuestError as error:
+            disk.guest_error = str(error)
+            return
         deadline = time.monotonic() + wait
         try:
             disk.guest_device = agent.device(disk.bus or "", disk.serial, disk.address, disk.controller)

@@ -52,6 +52,7 @@ class DomainDisk:
     physical_bytes: int | None = None
     info_error: str | None = None
     block_job: str | None = None
+    domain_job: str | None = None
     held: bool | None = None
     held_error: str | None = None
     guest_bytes: int | None = None
@@ -95,6 +96,7 @@ class DomainDisk:
             "physical_bytes": self.physical_bytes,
             "read_only": self.read_only,
             "block_job": self.block_job,
+            "domain_job": self.domain_job,
             "held": self.held,
             "guest_bytes": self.guest_bytes,
             "guest_device": self.guest_device,
@@ -188,8 +190,10 @@ def problems(disk: DomainDisk) -> list[Problem]:
             Problem(
                 "not_block",
                 f"the source {disk.source} has type {disk.source_type}; a block resize would change the file or volume itself, also cut it",
-                "grow it with the tool of its own storage; this collection only follows block devices",
-                "info",
+                f"attach {disk.source} with type block (nvmeof.spdk.virt_disk)"
+                if disk.device
+                else "grow it with the tool of its own storage; this collection only follows block devices",
+                "blocker" if disk.device else "info",
                 True,
             )
         ]
@@ -288,13 +292,24 @@ def _obstacles(disk: DomainDisk) -> list[Problem]:
                 "block_job", f"a block job ({disk.block_job}) runs on the disk", "wait for it to end, or end it with virsh blockjob --abort", "blocker", True
             )
         )
+    if disk.domain_job:
+        # the size would reach one side of a migration only, and libvirt holds the domain meanwhile
+        found.append(
+            Problem(
+                "domain_job",
+                f"a job of the domain {disk.domain} is in progress: {disk.domain_job}",
+                "wait for it to end (virsh domjobinfo), or end it with virsh domjobabort",
+                "blocker",
+                True,
+            )
+        )
     if disk.device is not None and disk.device.layers:
         layers = ", ".join(disk.device.layers)
         found.append(
             Problem(
                 "layers",
                 f"dm layer or partition {layers} lies between the source and the namespace; it does not grow with the namespace",
-                f"grow {layers} on the host with its own tool, then resize the disk",
+                f"grow {layers} on the host (nvmeof.spdk.nvme_layers, or its own tool), then resize the disk",
                 "blocker",
                 True,
             )

@@ -131,6 +131,18 @@ def _error(disk: DomainDisk, message: str, remedy: str, hop: str = "disk", call:
     return HopError(message, obj=disk.label, hop=hop, call=call, cause=cause, remedy=remedy)
 
 
+def size_for(disk: DomainDisk, wish: Wish) -> int | None:
+    """The capacity a wish means for this disk; ``None``: its device's size.
+
+    The size of a wish by the namespace's UUID is the namespace's. A disk on a layer (dm-multipath, LUKS) takes what the layer has then, once the
+    namespace's device has that size.
+    """
+    device = disk.device
+    if wish.size_bytes is None or not wish.uuid or device is None or not device.layers or device.namespace_bytes is None:
+        return wish.size_bytes
+    return None if device.namespace_bytes >= wish.size_bytes else wish.size_bytes
+
+
 def plan(disk: DomainDisk, size_bytes: int | None, check_mode: bool) -> Outcome:
     """What is to be done with a measured disk: an outcome that is satisfied, has an error, or is ``changed`` (a resize is due).
 
@@ -255,9 +267,10 @@ def converge(hypervisor: Hypervisor, wishes: list[Wish], guest_agent: str, wait_
         try:
             for disk in select(disks, wish):
                 key = (disk.domain_uuid, disk.target)
-                if key in chosen and chosen[key][1] != wish.size_bytes:
+                size_bytes = size_for(disk, wish)
+                if key in chosen and chosen[key][1] != size_bytes:
                     conflicts.add(key)
-                chosen[key] = (disk, wish.size_bytes)
+                chosen[key] = (disk, size_bytes)
         except HopError as error:
             errors.append(error)
     outcomes = []

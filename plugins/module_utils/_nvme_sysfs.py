@@ -24,6 +24,7 @@ import uuid as uuid_module
 from ansible_collections.nvmeof.spdk.plugins.module_utils._block_layers import layers_above
 from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import human
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
+from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_kernel import rescan_hazard
 
 #: Unit of the ``size`` attribute of every block device (Documentation/ABI/stable/sysfs-block).
 SECTOR = 512
@@ -88,11 +89,13 @@ def where(path: dict[str, t.Any]) -> str:
 class SysfsNvme:
     """One host's NVMe as sysfs shows it; every call reads anew."""
 
-    def __init__(self, root: str = "/sys", dev: str = "/dev", proc: str = "/proc", etc: str = "/etc/nvme") -> None:
+    def __init__(self, root: str = "/sys", dev: str = "/dev", proc: str = "/proc", etc: str = "/etc/nvme", kernel: str | None = None) -> None:
+        """``kernel`` is a release (``uname -r``), this machine's own if None."""
         self.root = root
         self.dev = dev
         self.proc = proc
         self.etc = etc
+        self.kernel = kernel
 
     #: So that a caller which is handed a SysfsNvme needs no import of this file.
     same_address = staticmethod(same_address)
@@ -352,9 +355,11 @@ class SysfsNvme:
             "hostnqn": hostnqn,
             "hostid": hostid,
             "multipath": self.multipath(),
+            "kernel": os.uname().release if self.kernel is None else self.kernel,
             "controllers": controllers,
             "namespaces": namespaces,
         }
+        host["rescan_hazard"] = rescan_hazard(host["kernel"])
         host["problems"] = find_problems(host)
         return host
 
@@ -428,6 +433,8 @@ def _identity_problems(host: dict[str, t.Any], fabrics: list[dict[str, t.Any]]) 
 
 def _controller_problems(host: dict[str, t.Any], fabrics: list[dict[str, t.Any]]) -> list[dict[str, str]]:
     problems = []
+    if host.get("rescan_hazard") and fabrics:
+        problems.append(problem("kernel", "path", host["rescan_hazard"]["text"], host["rescan_hazard"]["remedy"], "warning"))
     for controller in fabrics:
         if controller["state"] != LIVE:
             cut_off = [

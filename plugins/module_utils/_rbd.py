@@ -92,6 +92,15 @@ class ImageState:
     primary: str | None = None
 
 
+class Snapshot(t.NamedTuple):
+    """A snapshot that a user took; ``taken`` in seconds since the epoch by Ceph's clock, None where this Ceph does not tell."""
+
+    name: str
+    size_bytes: int
+    taken: float | None
+    protected: bool
+
+
 @dataclass
 class CephOptions:
     """How to reach a cluster; ``keyring`` None leaves the search to Ceph."""
@@ -132,6 +141,16 @@ def limits_of(pools: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, dict[str, t
     return found
 
 
+def usage_of(df: t.Mapping[str, t.Any]) -> dict[str, dict[str, int | None]]:
+    """:meth:`Ceph.pool_usage` from ``ceph df``. ``stored`` came with Ceph 14; before that ``bytes_used`` meant the same."""
+    found: dict[str, dict[str, int | None]] = {}
+    for pool in df.get("pools") or []:
+        stats = pool["stats"]
+        stored = stats.get("stored", stats.get("bytes_used"))
+        found[str(pool["name"])] = {"free_bytes": int(stats["max_avail"]), "stored_bytes": None if stored is None else int(stored)}
+    return found
+
+
 class Ceph(abc.ABC):
     """One cluster connection. ``how`` names the means (``librbd`` or ``rbd``) for messages.
 
@@ -165,12 +184,40 @@ class Ceph(abc.ABC):
         """Move the image to the trash, or delete it. Ceph itself refuses one with watchers, and deletes none with snapshots."""
 
     @abc.abstractmethod
+    def snapshots(self, spec: ImageSpec) -> list[Snapshot]:
+        """The image's snapshots that users took: not those of groups, of mirroring or of the trash."""
+
+    @abc.abstractmethod
+    def clones(self, spec: ImageSpec, snapshot: str) -> list[str]:
+        """The images that are clones of this snapshot."""
+
+    @abc.abstractmethod
+    def create_snapshot(self, spec: ImageSpec, snapshot: str) -> None:
+        """Take a snapshot; one of this name is no error. The caller looks whether it is there."""
+
+    @abc.abstractmethod
+    def remove_snapshot(self, spec: ImageSpec, snapshot: str) -> None:
+        """Remove a snapshot; Ceph itself refuses a protected one. Raises :class:`ImageNotFoundError` when it, or the image, is gone."""
+
+    @abc.abstractmethod
+    def namespaces(self, pool: str) -> list[str]:
+        """The RADOS namespaces that ``rbd namespace create`` made in the pool."""
+
+    @abc.abstractmethod
+    def image_names(self, pool: str, namespace: str) -> list[str]:
+        """The images of a pool, or of a RADOS namespace in it."""
+
+    @abc.abstractmethod
     def blocklist(self) -> list[str]:
         """The addresses of blocklisted clients."""
 
     @abc.abstractmethod
-    def pool_free_bytes(self, pool: str) -> int | None:
-        """What the pool can still take (``MAX AVAIL`` of ``ceph df``), or None if the user may not ask."""
+    def pool_usage(self) -> dict[str, dict[str, int | None]]:
+        """By pool, from ``ceph df``: ``free_bytes`` (MAX AVAIL: what it can still take) and ``stored_bytes``, both before replication."""
+
+    @abc.abstractmethod
+    def pool_provisioned(self, pool: str) -> int:
+        """The sum of the sizes (bytes) of all images of the pool, in all RADOS namespaces; opens every one of them."""
 
     @abc.abstractmethod
     def pool_limits(self) -> dict[str, dict[str, t.Any]]:
@@ -326,6 +373,20 @@ class Ceph(abc.ABC):
             call=f"{self.how} {call}",
             remedy="check the cluster (ceph -s, from another host, too) and the image's lock owner (rbd lock ls); then read the state before repeating",
         )
+
+
+def image_spec(entry: t.Mapping[str, t.Any]) -> ImageSpec:
+    """The place of an image in a module's options; raises :class:`HopError` for an impossible name."""
+    for option in ("pool", "rados_namespace", "image"):
+        value = entry.get(option) or ""
+        if (not value and option != "rados_namespace") or "/" in value or "@" in value:
+            raise HopError(
+                f"{option} {value!r} is not a name",
+                obj="/".join(str(entry.get(key)) for key in ("pool", "rados_namespace", "image") if entry.get(key)) or "image",
+                hop="image",
+                remedy="give pool, rados_namespace and image apart, each without / and @",
+            )
+    return ImageSpec(entry["pool"], entry.get("rados_namespace") or "", entry["image"])
 
 
 def open_ceph(options: CephOptions, run_command: t.Callable[..., t.Any] | None = None) -> Ceph:

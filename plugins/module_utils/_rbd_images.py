@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import CapacityError, human, parse_image_size
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
-from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import Ceph, CephError, ImageNotFoundError, ImageSpec, ImageState
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import Ceph, CephError, ImageNotFoundError, ImageSpec, ImageState, image_spec
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_lease import LeaseOptions, Leases
-from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Changes
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_snapshots import SnapshotWish
+from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Change, Changes
 
 
 @dataclass
@@ -31,21 +32,8 @@ class WantedImage:
     action: str = "none"
     found: ImageState | None = None
     trash: bool = True
+    snapshot: str | None = None
     leases: Leases = field(default_factory=Leases)
-
-
-def image_spec(entry: t.Mapping[str, t.Any]) -> ImageSpec:
-    """The place of an image in a module's options; raises :class:`HopError` for an impossible name."""
-    for option in ("pool", "rados_namespace", "image"):
-        value = entry.get(option) or ""
-        if (not value and option != "rados_namespace") or "/" in value or "@" in value:
-            raise HopError(
-                f"{option} {value!r} is not a name",
-                obj="/".join(str(entry.get(key)) for key in ("pool", "rados_namespace", "image") if entry.get(key)) or "image",
-                hop="image",
-                remedy="give pool, rados_namespace and image apart, each without / and @",
-            )
-    return ImageSpec(entry["pool"], entry.get("rados_namespace") or "", entry["image"])
 
 
 def wanted_images(entries: t.Sequence[t.Mapping[str, t.Any]]) -> list[WantedImage]:
@@ -69,8 +57,8 @@ def wanted_images(entries: t.Sequence[t.Mapping[str, t.Any]]) -> list[WantedImag
     return wanted
 
 
-def plan_images(ceph: Ceph, wanted: list[WantedImage]) -> Changes:
-    """Read every image and decide; raises :class:`HopError` before anything is touched."""
+def plan_images(ceph: Ceph, wanted: list[WantedImage], snapshots: SnapshotWish | None = None) -> Changes:
+    """Read every image and decide; raises :class:`HopError` before anything is touched. ``snapshots``: one is taken of each image before it grows."""
     changes = Changes()
     for item in wanted:
         try:
@@ -103,6 +91,8 @@ def plan_images(ceph: Ceph, wanted: list[WantedImage]) -> Changes:
                 )
             continue
         ceph.check_growable(item.spec, item.found)
+        if snapshots is not None:
+            _plan_snapshot(ceph, changes, item, item.size, snapshots)
         _plan_grow(ceph, changes, item, item.size)
     return changes
 
@@ -162,6 +152,17 @@ def _plan_remove(ceph: Ceph, changes: Changes, item: WantedImage) -> None:
     changes.add("image", str(item.spec), "trash" if item.trash else "remove", {"state": "present", "size_bytes": item.before}, None, remove)
 
 
+def _plan_snapshot(ceph: Ceph, changes: Changes, item: WantedImage, size: int, snapshots: SnapshotWish) -> None:
+    change: Change | None = None
+
+    def take() -> None:
+        item.leases.require(item.spec)
+        item.snapshot = None
+        item.snapshot = snapshots.take(ceph, item.spec, size, change)
+
+    item.snapshot, change = snapshots.plan(ceph, changes, item.spec, item.before or 0, take)
+
+
 def _plan_grow(ceph: Ceph, changes: Changes, item: WantedImage, size: int) -> None:
     def grow() -> None:
         item.leases.require(item.spec)
@@ -178,19 +179,36 @@ def image_result(item: WantedImage) -> dict[str, t.Any]:
         "image": item.spec.image,
         "before_bytes": item.before,
         "size_bytes": item.after,
+        "snapshot": item.snapshot,
         "action": item.action,
         "changed": item.changed,
     }
 
 
-def pool_facts(ceph: Ceph, specs: t.Iterable[ImageSpec]) -> list[dict[str, t.Any]]:
-    """What the pools of these images can still take; None for what this client may not ask."""
+def pool_facts(ceph: Ceph, specs: t.Iterable[ImageSpec], provisioned: bool = False) -> list[dict[str, t.Any]]:
+    """What the pools of these images can still take; None for what this client may not ask, with the reason in ``error``.
+
+    Two calls for any number of pools. ``provisioned`` also sums up the sizes of all images of each pool, which opens every one of them.
+    """
     pools = sorted({spec.pool for spec in specs})
-    try:
-        limits = ceph.pool_limits() if pools else {}
-    except CephError:
-        limits = {}
-    unknown = {"max_bytes": None, "full": None, "nearfull": None}
-    return [
-        {"pool": pool, "exists": pool in limits if limits else None, "free_bytes": ceph.pool_free_bytes(pool), **limits.get(pool, unknown)} for pool in pools
-    ]
+    problems: list[str] = []
+
+    def asked(question: t.Callable[[], t.Any], otherwise: t.Any) -> t.Any:
+        try:
+            return question()
+        except CephError as error:
+            problems.append(str(error))
+            return otherwise
+
+    limits = asked(ceph.pool_limits, {}) if pools else {}
+    usage = asked(ceph.pool_usage, {}) if pools else {}
+    shared = list(problems)
+    found = []
+    for pool in pools:
+        problems[:] = shared
+        fact = {"pool": pool, "exists": pool in limits if limits else None, "free_bytes": None, "stored_bytes": None, "provisioned_bytes": None}
+        fact.update({"max_bytes": None, "full": None, "nearfull": None, **usage.get(pool, {}), **limits.get(pool, {})})
+        if provisioned and fact["exists"] is not False:
+            fact["provisioned_bytes"] = asked(lambda pool=pool: ceph.pool_provisioned(pool), None)
+        found.append({**fact, "error": "; ".join(problems) or None})
+    return found

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import calendar
 import contextlib
 import errno
 import json
@@ -18,13 +19,14 @@ import typing as t
 
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import (
     Ceph,
-    CephError,
     CephOptions,
     ImageNotFoundError,
     ImageSpec,
     ImageState,
+    Snapshot,
     first_json,
     limits_of,
+    usage_of,
     where_primary,
 )
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_lease import (
@@ -244,6 +246,65 @@ class LibrbdCeph(Ceph):
 
         self._translated(run, spec, "trash move" if trash else "remove")
 
+    def snapshots(self, spec: ImageSpec) -> list[Snapshot]:
+        def look() -> list[Snapshot]:
+            with self._pool(spec) as ioctx, rbd.Image(ioctx, spec.image, read_only=True) as image:
+                return [
+                    Snapshot(one["name"], int(one["size"]), self._taken(image, one["id"]), bool(image.is_protected_snap(one["name"])))
+                    for one in image.list_snaps()
+                    if one.get("namespace", 0) == 0  # RBD_SNAP_NAMESPACE_TYPE_USER
+                ]
+
+        return self._translated(look, spec, "snap ls")
+
+    @staticmethod
+    def _taken(image: t.Any, number: int) -> float | None:
+        if not hasattr(image, "get_snap_timestamp"):
+            return None
+        return float(calendar.timegm(image.get_snap_timestamp(number).utctimetuple()))
+
+    def clones(self, spec: ImageSpec, snapshot: str) -> list[str]:
+        def look() -> list[str]:
+            with self._pool(spec) as ioctx, rbd.Image(ioctx, spec.image, snapshot=snapshot, read_only=True) as image:
+                return [f"{child['pool']}/{child['image']}" for child in image.list_descendants()]
+
+        return self._translated(look, spec, "children")
+
+    def create_snapshot(self, spec: ImageSpec, snapshot: str) -> None:
+        def run() -> None:
+            with self._pool(spec) as ioctx, rbd.Image(ioctx, spec.image) as image:
+                try:
+                    image.create_snap(snapshot)
+                except rbd.ImageExists:
+                    pass
+
+        self._translated(run, spec, "snap create")
+
+    def remove_snapshot(self, spec: ImageSpec, snapshot: str) -> None:
+        def run() -> None:
+            with self._pool(spec) as ioctx, rbd.Image(ioctx, spec.image) as image:
+                image.remove_snap(snapshot)
+
+        self._translated(run, spec, "snap rm")
+
+    def namespaces(self, pool: str) -> list[str]:
+        spec = ImageSpec(pool, "", "")
+
+        def look() -> list[str]:
+            with self._pool(spec) as ioctx:
+                return list(rbd.RBD().namespace_list(ioctx))
+
+        return self._translated(look, spec, "namespace ls")
+
+    def image_names(self, pool: str, namespace: str) -> list[str]:
+        spec = ImageSpec(pool, namespace, "")
+
+        def look() -> list[str]:
+            with self._pool(spec) as ioctx:
+                return list(rbd.RBD().list(ioctx))
+
+        return self._translated(look, spec, "ls")
+
     def _resize(self, spec: ImageSpec, size: int) -> None:
         def run() -> None:
             with self._pool(spec) as ioctx, rbd.Image(ioctx, spec.image) as image:
@@ -319,12 +380,27 @@ class LibrbdCeph(Ceph):
         # named "blacklist" before Ceph 16
         return [str(entry["addr"]) for entry in self._mon("osd blocklist ls", "osd blacklist ls") or []]
 
-    def pool_free_bytes(self, pool: str) -> int | None:
-        try:
-            pools = self._mon("df")["pools"]
-        except CephError:
-            return None
-        return next((int(entry["stats"]["max_avail"]) for entry in pools if entry["name"] == pool), None)
+    def pool_usage(self) -> dict[str, dict[str, int | None]]:
+        return usage_of(self._mon("df"))
+
+    def pool_provisioned(self, pool: str) -> int:
+        def look() -> int:
+            total = 0
+            for namespace in ["", *self._namespaces(pool)]:
+                with self._pool(ImageSpec(pool, namespace, "")) as ioctx:
+                    for name in rbd.RBD().list(ioctx):
+                        try:
+                            with rbd.Image(ioctx, name, read_only=True) as image:
+                                total += int(image.size())
+                        except rbd.ImageNotFound:
+                            pass  # removed since the listing
+            return total
+
+        return self._translated(look, ImageSpec(pool, "", ""), "ls")
+
+    def _namespaces(self, pool: str) -> list[str]:
+        with self._pool(ImageSpec(pool, "", "")) as ioctx:
+            return list(rbd.RBD().namespace_list(ioctx))
 
     def pool_limits(self) -> dict[str, dict[str, t.Any]]:
         return limits_of(self._mon("osd pool ls", detail="detail"))

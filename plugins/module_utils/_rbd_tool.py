@@ -20,8 +20,10 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import (
     CephOptions,
     ImageSpec,
     ImageState,
+    Snapshot,
     first_json,
     limits_of,
+    usage_of,
     where_primary,
 )
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_lease import LEASE, Holder, Lock, LockLost, LockTaken, decode_listing, lease_of
@@ -196,6 +198,42 @@ class ToolCeph(Ceph):
     def remove(self, spec: ImageSpec, trash: bool) -> None:
         self._rbd(spec, *(("trash", "mv") if trash else ("rm", "--no-progress")), str(spec))
 
+    def snapshots(self, spec: ImageSpec) -> list[Snapshot]:
+        return [
+            Snapshot(str(one["name"]), int(one["size"]), self._taken(one.get("timestamp")), str(one.get("protected")).lower() == "true")
+            for one in json.loads(self._rbd(spec, "snap", "ls", "--format", "json", str(spec)))
+        ]
+
+    @staticmethod
+    def _taken(text: str | None) -> float | None:
+        """The program tells local time, as ctime(3) writes it."""
+        try:
+            return time.mktime(time.strptime(text or "", "%a %b %d %H:%M:%S %Y"))
+        except ValueError:
+            return None
+
+    def clones(self, spec: ImageSpec, snapshot: str) -> list[str]:
+        return [f"{child['pool']}/{child['image']}" for child in json.loads(self._rbd(spec, "children", "--format", "json", f"{spec}@{snapshot}"))]
+
+    def create_snapshot(self, spec: ImageSpec, snapshot: str) -> None:
+        rc, _out, err = self._run(self._tool, "snap", "create", f"{spec}@{snapshot}")
+        if rc in (124, 137):
+            raise self._dead(spec, "snap create")
+        if rc == 2:
+            raise self._missing(spec, "snap create", self._why(err))
+        if rc not in (0, 17):
+            raise self._error(f"the rbd program could not take a snapshot of the image {spec}", spec, "snap create", f"exit code {rc}: {self._why(err)}")
+
+    def remove_snapshot(self, spec: ImageSpec, snapshot: str) -> None:
+        self._rbd(spec, "snap", "rm", "--no-progress", f"{spec}@{snapshot}")
+
+    def namespaces(self, pool: str) -> list[str]:
+        return [str(one["name"]) for one in json.loads(self._rbd(ImageSpec(pool, "", ""), "namespace", "ls", "--format", "json", pool))]
+
+    def image_names(self, pool: str, namespace: str) -> list[str]:
+        spec = ImageSpec(pool, namespace, "")
+        return [str(name) for name in json.loads(self._rbd(spec, "ls", "--format", "json", str(spec)))]
+
     def _resize(self, spec: ImageSpec, size: int) -> None:
         self._rbd(spec, "resize", "--no-progress", "--size", f"{size}B", str(spec), shrink=size)
 
@@ -208,12 +246,18 @@ class ToolCeph(Ceph):
             entries = self._ceph("osd", "blacklist", "ls")  # its name before Ceph 16
         return [str(entry["addr"]) for entry in entries or []]
 
-    def pool_free_bytes(self, pool: str) -> int | None:
-        try:
-            pools = self._ceph("df")["pools"]
-        except CephError:
-            return None
-        return next((int(entry["stats"]["max_avail"]) for entry in pools if entry["name"] == pool), None)
+    def pool_usage(self) -> dict[str, dict[str, int | None]]:
+        return usage_of(self._ceph("df"))
+
+    def pool_provisioned(self, pool: str) -> int:
+        place = ImageSpec(pool, "", "")
+        names = [str(entry["name"]) for entry in json.loads(self._rbd(place, "namespace", "ls", "--format", "json", pool))]
+        total = 0
+        for namespace in ["", *names]:
+            listed = self._rbd(place, "ls", "--long", "--format", "json", f"{pool}/{namespace}" if namespace else pool)
+            # a snapshot has a line of its own; what it holds is not its image's size
+            total += sum(int(entry["size"]) for entry in json.loads(listed) if not entry.get("snapshot"))
+        return total
 
     def pool_limits(self) -> dict[str, dict[str, t.Any]]:
         return limits_of(self._ceph("osd", "pool", "ls", "detail"))

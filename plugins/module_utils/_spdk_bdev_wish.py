@@ -34,11 +34,13 @@ class WantedBdev:
     message: str = ""
     uuid: str | None = None
     cluster: str | None = None
+    access: dict[str, t.Any] | None = None  # user and configuration, where a release opens bdevs without clusters
     grow_image: bool = False
     changed: bool = False
     before_image_bytes: int | None = None
     before_bytes: int | None = None
     image_bytes: int | None = None
+    snapshot: str | None = None  # taken before the image grew
     size_bytes: int | None = None
     satisfied: bool = True
     changes: list[Change] = field(default_factory=list)
@@ -85,6 +87,7 @@ class WantedBdev:
             "before_image_bytes": self.before_image_bytes,
             "before_bytes": self.before_bytes,
             "image_bytes": self.image_bytes,
+            "snapshot": self.snapshot,
             "size_bytes": self.size_bytes,
             "satisfied": self.satisfied,
             "message": self.message if self.error is None else str(self.error),

@@ -23,10 +23,19 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import MIB, 
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import Ceph, ImageSpec
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_lease import LeaseOptions, Leases
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_snapshots import SnapshotWish
 from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Change, Changes
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdev_guard import refuse_vanished_image, resize_call, settle
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdev_wish import WantedBdev
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_clusters import REGISTER, cluster_for, clusters_to_register, register_cluster
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_clusters import (
+    REGISTER,
+    access_for,
+    bdev_access,
+    cluster_for,
+    clusters_to_register,
+    has_clusters,
+    register_cluster,
+)
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_qos import QosManager
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import RBD_PRODUCT, Target, TimedOut
 
@@ -57,8 +66,10 @@ class BdevManager:
         grace: float = WATCH_GRACE,
         resize_unit: str | None = None,
         lease: LeaseOptions | None = None,
+        snapshots: SnapshotWish | None = None,
     ) -> None:
         self.leases = Leases(lease)
+        self.snapshots = snapshots
         self.target = target
         self.resize_unit = resize_unit
         self.ceph = ceph
@@ -75,6 +86,7 @@ class BdevManager:
     def plan(self, items: list[WantedBdev], clusters: t.Sequence[t.Mapping[str, t.Any]], config_defaults: t.Mapping[str, t.Any] | None = None) -> None:
         """Read what is there (two calls and one look at each image that counts) and decide; touches nothing."""
         registered = self._plan_clusters(clusters, config_defaults)
+        access = None if has_clusters(self.target.table) else bdev_access(clusters, self.target.table, config_defaults)
         bdevs = self.target.bdevs()
         by_name = {bdev["name"]: bdev for bdev in bdevs}
         by_image: dict[ImageSpec, dict[str, t.Any]] = {}
@@ -96,7 +108,7 @@ class BdevManager:
             if item.state == "absent":
                 self._plan_absent(item)
             elif item.found is None:
-                self._plan_create(item, registered, clusters)
+                self._plan_create(item, registered, clusters, access)
             else:
                 self._plan_existing(item, item.found)
         self.planned += self.qos.plan(items)
@@ -182,7 +194,9 @@ class BdevManager:
         }
         if item.source.namespace:
             params["namespace_name"] = item.source.namespace
-        if item.cluster is not None:
+        if item.access is not None:
+            params.update(item.access)
+        elif item.cluster is not None:
             params["cluster_name"] = item.cluster
         if item.uuid is not None:
             params["uuid"] = item.uuid
@@ -190,12 +204,17 @@ class BdevManager:
             params["read_only"] = True  # never dropped for an older release: that would make the export writable
         return params
 
-    def _plan_create(self, item: WantedBdev, registered: list[str], clusters: t.Sequence[t.Mapping[str, t.Any]]) -> None:
+    def _plan_create(
+        self, item: WantedBdev, registered: list[str], clusters: t.Sequence[t.Mapping[str, t.Any]], access: dict[str, dict[str, t.Any]] | None
+    ) -> None:
         if item.state == "grown":
             raise HopError(
                 "there is no such bdev to grow", obj=item.name or str(item.spec), hop="bdev", remedy="create it with state=present, or correct the name"
             )
-        item.cluster = self._cluster_of(item, registered, clusters)
+        if access is None:
+            item.cluster = cluster_for(item.name, item.wish.get("cluster"), registered, clusters)
+        else:
+            item.cluster, item.access = access_for(item.name, item.wish.get("cluster"), access, self.target.table)
         self.target.check_call("bdev_rbd_create", {**self._create_params(item), "uuid": None}, item.name, "bdev")
         if item.uuid is not None or self.target.table.has("bdev_rbd_create", "uuid"):
             if item.uuid is None:
@@ -220,14 +239,6 @@ class BdevManager:
         item.action, item.changed = "created", True
         item.changes.append(self._change("bdev", item.name, "create", None, after))
         self.planned.append({"method": "bdev_rbd_create", "params": self._create_params(item)})
-
-    def _cluster_of(self, item: WantedBdev, registered: list[str], clusters: t.Sequence[t.Mapping[str, t.Any]]) -> str | None:
-        wanted = item.wish.get("cluster")
-        if not self.target.table.has("bdev_rbd_create", "cluster_name"):
-            if wanted:
-                self.target.check_call("bdev_rbd_create", {"cluster_name": wanted}, item.name, "bdev")
-            return None
-        return cluster_for(item.name, wanted, registered, clusters)
 
     def _look(self, item: WantedBdev) -> int:
         """Read the image's true size in bytes; an image that cannot be read stops everything (fail closed), unless another client just did."""
@@ -311,6 +322,9 @@ class BdevManager:
     def _grow_change(self, item: WantedBdev) -> None:
         if item.image is not None:
             self.ceph().check_growable(item.source, item.image)
+            if self.snapshots is not None:
+                item.snapshot, change = self.snapshots.plan(self.ceph(), self.changes, item.source, item.image.size_bytes, _not_applied)
+                item.changes += [change] if change is not None else []
         item.changed = True
         item.changes.append(self._change("image", str(item.spec), "grow", {"size_bytes": item.before_image_bytes}, {"size_bytes": item.wanted}))
 
@@ -356,6 +370,7 @@ class BdevManager:
         for item in items:
             if item.grow_image:
                 self.leases.require(item.source)
+                self._take_snapshot(item)
                 item.before_image_bytes, item.image_bytes = self.ceph().grow(item.source, item.goal, item.exact)
                 for change in item.changes:
                     change.done = change.done or change.kind == "image"
@@ -363,6 +378,15 @@ class BdevManager:
         self._wait([item for item in items if item.action in ("created", "grown") and item.wanted is not None and item.error is None])
         self.qos.apply()
         self.raise_first(items)
+
+    def _take_snapshot(self, item: WantedBdev) -> None:
+        """Take the snapshot that is to be there before the image is resized; it can take long, so the lease is looked at again."""
+        if self.snapshots is None:
+            return
+        change = next((one for one in item.changes if one.kind == "snapshot"), None)
+        item.snapshot = None
+        item.snapshot = self.snapshots.take(self.ceph(), item.source, item.goal, change)
+        self.leases.require(item.source)
 
     @staticmethod
     def raise_first(items: t.Sequence[WantedBdev]) -> None:
@@ -515,6 +539,8 @@ class BdevManager:
                 item.action = "none"
             if not any(change.done and change.kind == "image" for change in item.changes):
                 item.image_bytes = item.before_image_bytes
+            if any(change.kind == "snapshot" and not change.done for change in item.changes):
+                item.snapshot = None
             bdev = there.get(item.bdev_name)
             item.size_bytes = None if bdev is None else bdev["size_bytes"]
             if item.wanted is not None:

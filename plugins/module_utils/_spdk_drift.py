@@ -234,4 +234,7 @@ def restart_reasons(drifts: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
             reasons.append(f"{drift['object']} differs in {', '.join(drift['declared'])}")
         elif drift["kind"] in ("cluster", "transport"):
             reasons.append(f"{drift['kind']} {drift['object']} differs in {', '.join(drift['declared'])}")
+        elif drift["kind"] == "bdev" and {"user_id", "config"} & set(drift["declared"]):
+            # releases without clusters; the file has what is declared, and the target opens the image so at its next start
+            reasons.append(f"bdev {drift['object']} is opened with another user or configuration of Ceph")
     return reasons

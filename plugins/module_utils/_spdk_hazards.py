@@ -17,16 +17,23 @@ from dataclasses import dataclass
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_methods import ALWAYS, Span
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_release import ReleaseTable, release_name
 
+BLOCKED, NEEDS_IMAGE, RESCAN, TOLD = "blocked", "needs_image", "rescan", "told"
+
 
 @dataclass(frozen=True)
 class Hazard:
-    """``text`` completes "this release ..."; ``guard`` says what the modules do, ``remedy`` what a person can do."""
+    """``text`` completes "this release ..."; ``guard`` says what the modules do, ``remedy`` what a person can do.
+
+    ``growth`` is what it means for a growth: BLOCKED (the target cannot follow one), NEEDS_IMAGE (only if it reads the image itself), RESCAN (hosts
+    need a rescan), TOLD (in order, but worth knowing), None (nothing).
+    """
 
     name: str
     span: Span
     text: str
     guard: str
     remedy: str
+    growth: str | None = None
 
 
 HAZARDS: tuple[Hazard, ...] = (
@@ -64,6 +71,7 @@ HAZARDS: tuple[Hazard, ...] = (
         "can crash when a bdev is deleted while the news of a new image size is under way",
         "deletions come before growths, and wait until the bdev shows its image's size",
         "upgrade to 26.09 when it is released; do not resize an image whose bdev is being deleted",
+        TOLD,
     ),
     Hazard(
         "resize_cuts_image",
@@ -78,6 +86,15 @@ HAZARDS: tuple[Hazard, ...] = (
         "can neither resize an RBD bdev nor follow its image: a bdev keeps the size it was created with",
         "nothing is grown, not even the image",
         "upgrade to 20.04 or later; a restart of the target makes it read all sizes anew",
+        BLOCKED,
+    ),
+    Hazard(
+        "no_size_watch",
+        Span((20, 4), (24, 1)),
+        "does not watch its images: a bdev shows its image's new size only when the target is told it",
+        "the target is told by bdev_rbd_resize when its image, read right before, has exactly the wanted size",
+        "let the target read its images (python3-rbd or the rbd tool, and a keyring), or upgrade to 24.01 or later",
+        NEEDS_IMAGE,
     ),
     Hazard(
         "empty_bdev",
@@ -99,6 +116,7 @@ HAZARDS: tuple[Hazard, ...] = (
         "does not tell hosts that a namespace has grown",
         "nvme_rescan waits for the event, proves the new size and rescans",
         "run nvme_rescan on every host after a growth",
+        RESCAN,
     ),
     Hazard(
         "resize_event_lost",
@@ -106,6 +124,7 @@ HAZARDS: tuple[Hazard, ...] = (
         "can lose the event that tells hosts of a growth when the subsystem is changed at the same moment",
         "nvme_rescan waits for the event, proves the new size and rescans",
         "run nvme_rescan on every host after a growth",
+        TOLD,
     ),
     Hazard(
         "subsystem_busy",
@@ -146,7 +165,7 @@ HAZARDS: tuple[Hazard, ...] = (
 
 
 def hazards(table: ReleaseTable) -> list[dict[str, t.Any]]:
-    """The hazards of a running release: ``hazard``, ``text``, ``guard``, ``remedy``, ``fixed_in`` (``26.09``, or None)."""
+    """The hazards of a running release: ``hazard``, ``text``, ``guard``, ``remedy``, ``fixed_in`` (``26.09``, or None), ``growth``."""
     return [
         {
             "hazard": item.name,
@@ -154,6 +173,7 @@ def hazards(table: ReleaseTable) -> list[dict[str, t.Any]]:
             "guard": item.guard,
             "remedy": item.remedy,
             "fixed_in": None if item.span.until is None else release_name(item.span.until),
+            "growth": item.growth,
         }
         for item in HAZARDS
         if item.span.holds(table.surely)

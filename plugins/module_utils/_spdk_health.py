@@ -48,14 +48,14 @@ def foreign_bind_allowed() -> bool:
 
 
 def add_images(bdevs: t.Sequence[dict[str, t.Any]], ceph: t.Callable[[], Ceph], wanted: bool) -> None:
-    """Fill ``image_bytes``, ``image_error``, ``lease`` and ``watched`` of the RBD bdevs; None where it was not or cannot be read.
+    """Fill ``image_bytes``, ``image_error``, ``image_primary``, ``lease`` and ``watched`` of the RBD bdevs; None where it was not or cannot be read.
 
     ``watched``: whether a client of this host has the image open for writing, which a target on this host keeps as
     long as its Ceph client lives.
     """
     telling = not foreign_bind_allowed()
     for bdev in bdevs:
-        bdev.update(image_bytes=None, image_error=None, lease=None, watched=None)
+        bdev.update(image_bytes=None, image_error=None, image_primary=None, lease=None, watched=None)
         if not wanted or not bdev["pool"] or not bdev["image"]:
             continue
         try:
@@ -63,7 +63,7 @@ def add_images(bdevs: t.Sequence[dict[str, t.Any]], ceph: t.Callable[[], Ceph], 
         except HopError as error:
             bdev["image_error"] = str(error)
             continue
-        bdev["image_bytes"], bdev["lease"] = state.size_bytes, state.lease
+        bdev["image_bytes"], bdev["image_primary"], bdev["lease"] = state.size_bytes, state.primary, state.lease
         if telling:
             bdev["watched"] = any(is_local(ip) for ip in map(address_ip, state.watchers) if ip)
 

@@ -22,6 +22,7 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import (
     open_ceph,
 )
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_lease import DURATION, LeaseOptions
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_snapshots import SnapshotWish
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_keyring import looks_like_key
 
 #: Options of the documentation fragment ``_spdk``.
@@ -40,6 +41,11 @@ LEASE_OPTIONS: dict[str, t.Any] = {
     "lease_owner": {"type": "str"},
     "lease_duration": {"type": "int", "default": DURATION},
     "lease_wait": {"type": "int", "default": 0},
+}
+#: Options of the documentation fragment ``_growth_snapshot``.
+SNAPSHOT_OPTIONS: dict[str, t.Any] = {
+    "snapshot_keep": {"type": "str"},
+    "snapshot_run": {"type": "str"},
 }
 
 
@@ -104,6 +110,12 @@ def lease_options(module: AnsibleModule) -> LeaseOptions:
     options = LeaseOptions(module.params["lease_owner"] or None, module.params["lease_duration"], module.params["lease_wait"])
     options.check()
     return options
+
+
+def snapshot_wish(module: AnsibleModule) -> SnapshotWish | None:
+    """Whether, and how, snapshots are taken before images grow; raises :class:`HopError` for what cannot be meant."""
+    keep = module.params["snapshot_keep"]
+    return SnapshotWish(keep, module.params["snapshot_run"] or None) if keep else None
 
 
 def fail(module: AnsibleModule, error: HopError, **results: t.Any) -> t.NoReturn:

@@ -128,6 +128,8 @@ def masked_param(config_param: t.Mapping[str, t.Any] | None) -> dict[str, t.Any]
 
 def _rbd(found: Objects, params: dict[str, t.Any]) -> None:
     entry = {key: value for key, value in params.items() if key not in ("name", "config")}
+    if params.get("config"):
+        entry["config"] = masked_param(params["config"])
     if entry.get("uuid"):
         entry["uuid"] = str(entry["uuid"]).lower()
     found[("bdev", params["name"])] = entry

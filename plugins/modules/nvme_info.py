@@ -29,12 +29,23 @@ attributes:
     support: full
     platforms: linux
     description: Linux 5.4 and newer; an attribute that a kernel does not have is V(null).
+options:
+  layer_details:
+    description:
+      - Whether to tell of the layers on the devices what growing them needs, with C(dmsetup table) and C(pvs). They are run once, only where there are
+        such layers, and change nothing. Needs root.
+      - Each layer then also has C(overhead_bytes) (what it keeps for itself, V(null) when unknown), C(unit_bytes), C(grown_by) (V(multipathd), V(cryptsetup),
+        V(pvresize), or V(null)), and C(blocker) and C(remedy) where M(nvmeof.spdk.nvme_layers) could not grow it. A device with active LVM volumes has
+        a layer of kind V(lvm-pv) more, whose size is that of the physical volume's extents.
+    type: bool
+    default: false
 notes:
   - With native multipath off, the devices of one namespace are joined into one entry with several paths.
   - The number after the C(n) of a device name is not the namespace id; use the namespace's C(uuid).
 seealso:
   - module: nvmeof.spdk.nvme_rescan
   - module: nvmeof.spdk.nvme_connection
+  - module: nvmeof.spdk.nvme_layers
 """
 
 EXAMPLES = r"""
@@ -65,6 +76,14 @@ host:
       description: Whether native NVMe multipath is on; V(null) when the kernel does not say.
       type: bool
       sample: true
+    kernel:
+      description: The release of the running kernel.
+      type: str
+      sample: 6.12.0-55.el10.x86_64
+    rescan_hazard:
+      description: What a rescan can do on this kernel (C(text)) and what helps (C(remedy)), or V(null) if nothing is known.
+      type: dict
+      sample: null
     controllers:
       description: All controllers, local PCIe ones included. Times are seconds, V(-1) is endless.
       type: list
@@ -134,15 +153,22 @@ host:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.nvmeof.spdk.plugins.module_utils._block_layer_growth import describe
+from ansible_collections.nvmeof.spdk.plugins.module_utils._block_layer_tools import LayerTools
 from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_sysfs import SysfsNvme
 
 
 def main() -> None:
     """Read and return."""
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    host = SysfsNvme().host()
+    module = AnsibleModule(argument_spec={"layer_details": {"type": "bool", "default": False}}, supports_check_mode=True)
+    sysfs = SysfsNvme()
+    host = sysfs.host()
+    if module.params["layer_details"]:
+        describe(sysfs.root, host["namespaces"], LayerTools())
     for namespace in host["namespaces"]:
         del namespace["devices"], namespace["by_id_target"]
+        for layer in namespace["layers"]:
+            layer.pop("unlock", None)
     module.exit_json(changed=False, host=host)
 
 

@@ -20,6 +20,7 @@ author:
 extends_documentation_fragment:
   - nvmeof.spdk._ceph
   - nvmeof.spdk._lease
+  - nvmeof.spdk._growth_snapshot
 attributes:
   check_mode:
     support: full
@@ -119,6 +120,15 @@ EXAMPLES = r"""
         size: 1T
         state: grown
 
+- name: Let an image grow, with a snapshot of it for a week
+  nvmeof.spdk.rbd_image:
+    pool: volumes
+    image: vol-1
+    size: 300G
+    state: grown
+    snapshot_keep: 7d
+    snapshot_run: "job-{{ job_id }}"
+
 - name: Move an image that nobody uses to the trash
   nvmeof.spdk.rbd_image:
     pool: volumes
@@ -153,6 +163,10 @@ images:
       description: Size as read back, in check mode as it would be; V(null) if it does not exist.
       type: int
       sample: 214748364800
+    snapshot:
+      description: The snapshot that was, or in check mode would be, taken before it grew, or was left by an earlier try; V(null) if there is none.
+      type: str
+      sample: nvmeof-spdk-grow-20261202T101500Z-job-4711
     action:
       description: V(none), V(created), V(grown), V(trashed) or V(removed).
       type: str
@@ -179,6 +193,14 @@ pools:
       description: C(MAX AVAIL) of C(ceph df); V(null) if this client may not ask.
       type: int
       sample: 5368709120000
+    stored_bytes:
+      description: What the pool holds, before replication; V(null) if this client may not ask.
+      type: int
+      sample: 2199023255552
+    provisioned_bytes:
+      description: Always V(null); M(nvmeof.spdk.rbd_image_info) can add it up.
+      type: int
+      sample: null
     max_bytes:
       description: The pool's quota in bytes; V(null) if there is none, or this client may not ask.
       type: int
@@ -191,6 +213,10 @@ pools:
       description: Whether the pool, or an OSD of it, is nearly full; V(null) if this client may not ask.
       type: bool
       sample: false
+    error:
+      description: Why a figure is V(null) that was asked for, or V(null).
+      type: str
+      sample: null
 changes:
   description: What was, or in check mode would be, changed.
   returned: always
@@ -198,15 +224,15 @@ changes:
   elements: dict
   contains:
     kind:
-      description: Always V(image).
+      description: V(image) or V(snapshot).
       type: str
       sample: image
     name:
-      description: The image.
+      description: The image, or image@snapshot.
       type: str
       sample: volumes/vol-1
     action:
-      description: V(create), V(grow), V(trash) or V(remove).
+      description: V(create), V(grow), V(trash), V(remove); V(none) for a snapshot that proved needless.
       type: str
       sample: grow
     before:
@@ -239,10 +265,12 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Chan
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import (
     CEPH_OPTIONS,
     LEASE_OPTIONS,
+    SNAPSHOT_OPTIONS,
     CephDoor,
     fail,
     lease_options,
     one_or_many,
+    snapshot_wish,
     use_python_with_rbd,
 )
 
@@ -265,6 +293,7 @@ def main() -> None:
         argument_spec={
             **CEPH_OPTIONS,
             **LEASE_OPTIONS,
+            **SNAPSHOT_OPTIONS,
             **image_options({}),
             "images": {"type": "list", "elements": "dict", "options": image_options({"required": True})},
         },
@@ -277,10 +306,10 @@ def main() -> None:
     ceph = CephDoor(module)
     changes, wanted, pools = Changes(), [], []
     try:
-        options = lease_options(module)
+        options, snapshots = lease_options(module), snapshot_wish(module)
         wanted = wanted_images(one_or_many(module, "images", list(image_options({}))))
         if wanted:
-            changes = plan_images(ceph(), wanted)
+            changes = plan_images(ceph(), wanted, snapshots)
             apply_images(ceph(), changes, wanted, options, module.check_mode)
             pools = pool_facts(ceph(), [item.spec for item in wanted])
     except HopError as error:

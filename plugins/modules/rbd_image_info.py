@@ -49,6 +49,11 @@ options:
         description: Name of the image.
         type: str
         required: true
+  provisioned:
+    description:
+      - Whether the sizes of all images in the pools of O(images) are added up, in RV(pools[].provisioned_bytes). It opens every image of these pools.
+    type: bool
+    default: false
 seealso:
   - module: nvmeof.spdk.rbd_image
   - module: nvmeof.spdk.spdk_target_info
@@ -127,6 +132,14 @@ pools:
       description: C(MAX AVAIL) of C(ceph df); V(null) if this client may not ask.
       type: int
       sample: 5368709120000
+    stored_bytes:
+      description: What the pool holds, before replication; V(null) if this client may not ask.
+      type: int
+      sample: 2199023255552
+    provisioned_bytes:
+      description: The sizes of all images of the pool together; V(null) unless O(provisioned=true), or if it could not be read.
+      type: int
+      sample: null
     max_bytes:
       description: The pool's quota in bytes; V(null) if there is none, or this client may not ask.
       type: int
@@ -139,6 +152,10 @@ pools:
       description: Whether the pool, or an OSD of it, is nearly full; V(null) if this client may not ask.
       type: bool
       sample: false
+    error:
+      description: Why a figure is V(null) that was asked for, or V(null).
+      type: str
+      sample: null
 error:
   description: The parts of a failure.
   returned: failure
@@ -156,8 +173,8 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
-from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import Ceph, ImageNotFoundError, ImageSpec
-from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_images import image_spec, pool_facts
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import Ceph, ImageNotFoundError, ImageSpec, image_spec
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_images import pool_facts
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import CEPH_OPTIONS, CephDoor, fail, use_python_with_rbd
 
 
@@ -192,7 +209,11 @@ def main() -> None:
         "image": {"type": "str", "required": True},
     }
     module = AnsibleModule(
-        argument_spec={**CEPH_OPTIONS, "images": {"type": "list", "elements": "dict", "options": options, "default": []}},
+        argument_spec={
+            **CEPH_OPTIONS,
+            "images": {"type": "list", "elements": "dict", "options": options, "default": []},
+            "provisioned": {"type": "bool", "default": False},
+        },
         supports_check_mode=True,
     )
     use_python_with_rbd()
@@ -203,7 +224,7 @@ def main() -> None:
         ceph = door()
         fsid = ceph.fsid()
         images = [read_image(ceph, spec) for spec in specs]
-        pools = pool_facts(ceph, [spec for spec, entry in zip(specs, images) if entry["exists"] is not None])
+        pools = pool_facts(ceph, [spec for spec, entry in zip(specs, images) if entry["exists"] is not None], module.params["provisioned"])
     except HopError as error:
         fail(module, error)
     finally:

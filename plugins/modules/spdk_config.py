@@ -72,6 +72,12 @@ options:
       - The program and arguments that the target is to run with. When the running one has other arguments, that is a drift.
     type: list
     elements: str
+  restart_reasons:
+    description:
+      - Further reasons for a restart that the caller has found, in words. They are added to RV(restart_needed).
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: nvmeof.spdk.spdk_rbd_bdev
   - module: nvmeof.spdk.nvmf_subsystem
@@ -244,6 +250,7 @@ def main() -> None:
             "backup": {"type": "bool", "default": True},
             "fail_on_drift": {"type": "bool", "default": False},
             "command_line": {"type": "list", "elements": "str"},
+            "restart_reasons": {"type": "list", "elements": "str", "default": []},
         },
         add_file_common_args=True,
         supports_check_mode=True,
@@ -268,7 +275,7 @@ def main() -> None:
             drift = command_drift(params["command_line"], params["socket"])
             results["drifts"] += [drift] if drift else []
         if target is not None:
-            results["restart_needed"] = restart_reasons(results["drifts"])
+            results["restart_needed"] = restart_reasons(results["drifts"]) + params["restart_reasons"]
             if results["restart_needed"]:
                 results["connected"] = connected_hosts(target)
     except HopError as error:

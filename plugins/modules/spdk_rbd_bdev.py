@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - nvmeof.spdk._spdk
   - nvmeof.spdk._ceph
   - nvmeof.spdk._lease
+  - nvmeof.spdk._growth_snapshot
 attributes:
   check_mode:
     support: full
@@ -60,6 +61,7 @@ options:
   cluster:
     description:
       - Name of the registered cluster through which the image is opened. Default is the only one there is.
+      - Before SPDK 21.07, one of O(clusters).
     type: str
   block_size:
     description: Bytes of a block of the bdev.
@@ -174,6 +176,9 @@ options:
   clusters:
     description:
       - Ceph clusters that are registered at the target first, so that all bdevs share one connection. They are never unregistered.
+      - SPDK before 21.07 registers none and gives each bdev a connection of its own. There the user and O(clusters[].config_param) of the cluster are
+        given with each new bdev, O(clusters[].key_file) as an entry of it. With such entries SPDK reads no file, and without them only
+        C(/etc/ceph/ceph.conf) and the keyring file that Ceph takes by itself; other files are an error.
     type: list
     elements: dict
     default: []
@@ -256,6 +261,8 @@ EXAMPLES = r"""
     state: grown
     lease_owner: "job-{{ job_id }}@{{ inventory_hostname }}"
     lease_wait: 120
+    snapshot_keep: 7d
+    snapshot_run: "job-{{ job_id }}"
 
 - name: Close an image that no namespace uses any more
   nvmeof.spdk.spdk_rbd_bdev:
@@ -322,6 +329,10 @@ bdevs:
       description: Size of the image, read back; V(null) if it was not read.
       type: int
       sample: 21474836480
+    snapshot:
+      description: The snapshot that was, or in check mode would be, taken before the image grew, or was left by an earlier try; V(null) if there is none.
+      type: str
+      sample: nvmeof-spdk-grow-20261202T101500Z-job-4711
     size_bytes:
       description: Size of the bdev, read back (in check mode, predicted); V(null) if there is none.
       type: int
@@ -378,7 +389,7 @@ changes:
   elements: dict
   contains:
     kind:
-      description: V(cluster), V(image) or V(bdev).
+      description: V(cluster), V(snapshot), V(image) or V(bdev).
       type: str
       sample: bdev
     name:
@@ -437,12 +448,14 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdevs import Bde
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import (
     CEPH_OPTIONS,
     LEASE_OPTIONS,
+    SNAPSHOT_OPTIONS,
     SPDK_OPTIONS,
     CephDoor,
     check_timeout,
     fail,
     lease_options,
     one_or_many,
+    snapshot_wish,
     use_python_with_rbd,
     warn_of_short_timeout,
 )
@@ -484,6 +497,7 @@ def main() -> None:
             **SPDK_OPTIONS,
             **CEPH_OPTIONS,
             **LEASE_OPTIONS,
+            **SNAPSHOT_OPTIONS,
             **bdev_options(),
             "bdevs": {"type": "list", "elements": "dict", "options": bdev_options()},
             "clusters": {"type": "list", "elements": "dict", "options": clusters, "default": []},
@@ -505,7 +519,14 @@ def main() -> None:
     try:
         items = wanted_bdevs(wishes)
         target = Target.open(module.params["socket"], module.params["timeout"])
-        manager = BdevManager(target, ceph, module.params["wait_timeout"], resize_unit=module.params["resize_unit"], lease=lease_options(module))
+        manager = BdevManager(
+            target,
+            ceph,
+            module.params["wait_timeout"],
+            resize_unit=module.params["resize_unit"],
+            lease=lease_options(module),
+            snapshots=snapshot_wish(module),
+        )
         manager.plan(items, module.params["clusters"], module.params["config_defaults"])
         if module.check_mode:
             manager.raise_first(items)

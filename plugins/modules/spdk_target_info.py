@@ -39,6 +39,12 @@ options:
       - Whether the sizes of the images are read through Ceph. Where that is impossible, RV(target.bdevs[].image_error) says why and the module goes on.
     type: bool
     default: true
+  provisioned:
+    description:
+      - Whether the sizes of all images in the pools of the RBD bdevs are added up, in C(provisioned_bytes) of RV(target). It opens every image of
+        these pools, and needs O(images).
+    type: bool
+    default: false
   connections:
     description:
       - Whether ANA states and connected controllers are read. SPDK pauses each subsystem for a moment for that, and takes a call for each.
@@ -144,6 +150,10 @@ target:
           description: Why the image's size could not be read, or V(null).
           type: str
           sample: null
+        image_primary:
+          description: Where the primary of the image is, if it is the secondary of a mirror (and so does not grow here), else V(null).
+          type: str
+          sample: null
         lease:
           description: Who grows the image, V(null) if nobody does or it was not read.
           type: dict
@@ -152,6 +162,22 @@ target:
           description: Whether a Ceph client of this host has the image open for writing; V(null) if unknown.
           type: bool
           sample: true
+    pools:
+      description:
+        - What the pools of the RBD bdevs can still take, in the form of RV(nvmeof.spdk.rbd_image_info#module:pools). Empty with O(images=false), or where
+          Ceph cannot be asked.
+      type: list
+      elements: dict
+      sample:
+        - pool: volumes
+          exists: true
+          free_bytes: 5368709120000
+          stored_bytes: 2199023255552
+          provisioned_bytes: null
+          max_bytes: null
+          full: false
+          nearfull: false
+          error: null
     keys:
       description: Keys of the target's keyring by name, never their content; none before SPDK 24.05.
       type: list
@@ -301,6 +327,12 @@ target:
           description: The first release without it, or null.
           type: str
           sample: "26.09"
+        growth:
+          description:
+            - What it means for the growth of a volume. V(blocked), this target cannot follow one. V(needs_image), only if the target reads the image itself.
+              V(rescan), hosts need a rescan. V(told), nothing stands in the way, but who grows should know. V(null), nothing.
+          type: str
+          sample: told
     problems:
       description: What is wrong or risky.
       type: list
@@ -343,6 +375,8 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import ImageSpec
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_images import pool_facts
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_hazards import hazards
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_health import (
     add_images,
@@ -381,10 +415,13 @@ def read_target(module: AnsibleModule, target: Target, ceph: CephDoor) -> dict[s
             entry["controllers"] = None
     add_images(bdevs, ceph, module.params["images"])
     fsid, blocked, problems = None, None, []
+    pools: list[dict[str, t.Any]] = []
     if module.params["images"] and any(bdev["image"] for bdev in bdevs):
         try:
             fsid = ceph().fsid()
             blocked = blocklisted(ceph())
+            specs = [ImageSpec(bdev["pool"], bdev["rados_namespace"] or "", bdev["image"]) for bdev in bdevs if bdev["pool"] and bdev["image"]]
+            pools = pool_facts(ceph(), specs, module.params["provisioned"])
         except HopError as error:
             problems.append(problem("ceph", "image", str(error), error.remedy or "let Ceph be asked from this host"))
     for bdev in bdevs:
@@ -395,6 +432,7 @@ def read_target(module: AnsibleModule, target: Target, ceph: CephDoor) -> dict[s
         "fsid": fsid,
         "clusters": [{key: cluster[key] for key in ("name", "user", "config_file")} for cluster in clusters],
         "bdevs": bdevs,
+        "pools": pools,
         "keys": keyring,
         "referrals": referrals(target),
         "transports": transports,
@@ -410,6 +448,7 @@ def main() -> None:
             **SPDK_OPTIONS,
             **CEPH_OPTIONS,
             "images": {"type": "bool", "default": True},
+            "provisioned": {"type": "bool", "default": False},
             "connections": {"type": "bool", "default": True},
         },
         supports_check_mode=True,

@@ -56,6 +56,8 @@ options:
   size:
     description:
       - The size the disk has to have, with a unit, such as V(800G) or V(1073741824B). It has to be the device's size exactly.
+      - With O(uuid) it is the size of the namespace's device. A disk on a layer of that device (dm-multipath, LUKS) then takes the layer's size, which
+        M(nvmeof.spdk.nvme_layers) grows before.
       - Left out, the disk takes the size that the device has now.
     type: str
   disks:
@@ -101,6 +103,8 @@ options:
 seealso:
   - module: nvmeof.spdk.virt_disk_info
   - module: nvmeof.spdk.nvme_rescan
+  - module: nvmeof.spdk.nvme_layers
+  - module: nvmeof.spdk.guest_filesystem
 """
 
 EXAMPLES = r"""
@@ -185,6 +189,10 @@ disks:
       description: Whether the disk is read-only for the guest.
       type: bool
       sample: false
+    domain_job:
+      description: The job that holds the running domain, such as V(live migration (outgoing\)), or null.
+      type: str
+      sample: null
     block_job:
       description: The kind of block job that runs on the disk, or null.
       type: str

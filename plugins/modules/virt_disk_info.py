@@ -173,6 +173,12 @@ disks:
       description: The kind of block job that runs on the disk, or null.
       type: str
       sample: null
+    domain_job:
+      description:
+        - The job that holds the running domain, such as V(live migration (outgoing\)), V(save) or V(snapshot), or null. A backup shows as a block job of its
+          disks instead.
+      type: str
+      sample: null
     held:
       description:
         - V(true), QEMU holds the device that the source leads to. V(false), it holds another, removed one.

@@ -27,6 +27,7 @@ LAYER_GROWTH = {
     "partition": "grow the partition (growpart or parted resizepart)",
     "dm-crypt": "cryptsetup resize {name}",
     "lvm": "pvresize {on}, then lvextend {name}",
+    "lvm-pv": "pvresize {on}",
     "multipath": "multipathd resize map {name}",
     "md": "mdadm --grow {name} --size=max",
 }
@@ -384,12 +385,17 @@ def _layers(fleet: _Fleet) -> None:
             device = next((reading for reading in volume["readings"]["device"] if reading["host"] == host), {"object": "the device", "bytes": None})
             users = [disk["object"] for disk in volume["attached"] if disk["host"] == host and disk["layers"]]
             what = ", ".join(f"{layer['object']} ({layer['kind']}, {human(layer['bytes'])})" for layer in layers)
+            by_hand = {**LAYER_GROWTH, "lvm": "lvextend {name}"} if any(layer["kind"] == "lvm-pv" for layer in layers) else LAYER_GROWTH
             steps = [
-                LAYER_GROWTH.get(layer["kind"], "grow {name} with its own tool").format(name=layer["object"], on=", ".join(layer["on"]) or "its device")
+                by_hand.get(layer["kind"], "grow {name} with its own tool").format(name=layer["object"], on=", ".join(layer["on"]) or "its device")
                 for layer in layers
             ]
             text = f"between {device['object']} ({human(device['bytes'])}) and {some(users) if users else 'its user'}: {what}"
-            remedy = "a growth stops at the device; after it, on the host, in this order: " + "; ".join(steps) + ("; then virsh blockresize" if users else "")
+            remedy = (
+                "a growth takes along what it can with grow_layers=true; else, on the host, in this order: "
+                + "; ".join(steps)
+                + ("; then virsh blockresize" if users else "")
+            )
             fleet.add("info", "layer", "device", host, device["object"], text, remedy, volume)
 
 

@@ -115,7 +115,8 @@ def hops_of(volume: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
         if hop == "device":
             for layer in volume.get("layers") or []:
                 detail = f"{layer['kind']} on {', '.join(layer['on'])}"
-                entries.append({"hop": "layer", "name": _named(layer), "bytes": layer["bytes"], "goal_bytes": None, "detail": detail, "error": None})
+                wanted = goal_at(layer, goal) if goal is not None and layer.get("chain") else None
+                entries.append({"hop": "layer", "name": _named(layer), "bytes": layer["bytes"], "goal_bytes": wanted, "detail": detail, "error": None})
     running = {(reading["host"], reading["object"]) for reading in volume["readings"]["disk"]}
     for disk in attached.values():
         if (disk["host"], disk["object"]) not in running:

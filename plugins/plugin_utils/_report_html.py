@@ -21,9 +21,9 @@ from markupsafe import Markup
 from ._audit import verdict_class
 from ._findings import SEVERITIES
 from ._lookup import hops_of
-from ._report_svg import drawing, el, state_of
+from ._report_svg import drawing, el, layer_state, state_of
 from ._select import flat
-from ._verdict import layer_bytes
+from ._verdict import goal_of, layer_bytes
 from ._volumes import HOPS
 
 #: The kinds of verdicts, the worst first.
@@ -135,7 +135,7 @@ def _findings(found: t.Sequence[t.Mapping[str, t.Any]], places: t.Mapping[str, s
 def _cell(row: t.Mapping[str, t.Any], hop: str) -> Markup:
     if hop == "layer":
         size, readings = layer_bytes(row), row.get("layers") or []
-        state = ""
+        state = "lagging" if "lagging" in {layer_state(layer, goal_of(row, None)) for layer in readings} else ""
     else:
         size, readings = row["bytes"][hop], row["readings"][hop]
         states = {state_of(hop, reading, row) for reading in readings}

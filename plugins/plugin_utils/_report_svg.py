@@ -64,6 +64,13 @@ def state_of(hop: str, reading: t.Mapping[str, t.Any], row: t.Mapping[str, t.Any
     return "lagging" if wanted is not None and size < wanted else "ok"
 
 
+def layer_state(layer: t.Mapping[str, t.Any], goal: int | None) -> str:
+    """What a layer is shown as: ``unproven``, ``lagging`` where it is known what it should have, else ``layer``."""
+    if layer["bytes"] is None:
+        return "unproven"
+    return "lagging" if goal is not None and layer.get("chain") and layer["bytes"] < goal_at(layer, goal) else "layer"
+
+
 def _columns(row: t.Mapping[str, t.Any]) -> list[tuple[str, list[dict[str, t.Any]]]]:
     """The hops that the volume has, each with its boxes (``reading``, ``state``)."""
     goal = goal_of(row, None)
@@ -75,7 +82,7 @@ def _columns(row: t.Mapping[str, t.Any]) -> list[tuple[str, list[dict[str, t.Any
         if readings:
             found.append((hop, [{"reading": reading, "state": state_of(hop, reading, row), "goal": goal} for reading in readings]))
         if hop == "device" and row.get("layers"):
-            boxes = [{"reading": layer, "state": "unproven" if layer["bytes"] is None else "layer", "goal": goal} for layer in row["layers"]]
+            boxes = [{"reading": layer, "state": layer_state(layer, goal), "goal": goal} for layer in row["layers"]]
             found.append(("layer", boxes))
     return found
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_clusters import REGISTER, cluster_params
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_clusters import REGISTER, access_for, bdev_access, cluster_params, has_clusters
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_qos import METHOD as SET_LIMITS
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_qos import wanted_limits
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_release import METHODS, ReleaseTable
@@ -92,7 +92,7 @@ class _Renderer:
     def bdev_calls(self) -> list[dict[str, t.Any]]:
         clusters = self.declared.get("clusters") or []
         calls = []
-        for cluster in clusters:
+        for cluster in clusters if has_clusters(self.table) else []:
             calls.append(self.call(REGISTER, cluster_params(cluster, self.table, self.declared.get("config_defaults")), cluster["name"]))
         for controller in _present(self.declared.get("controllers")):
             params = {"name": controller["name"], "trtype": "PCIe", "traddr": controller["traddr"]}
@@ -114,10 +114,11 @@ class _Renderer:
             seen = next((entry for entry in self.bdevs if (entry.get("pool"), entry.get("rados_namespace") or None, entry.get("image")) == image), {})
         params = _given(pool_name=bdev["pool"], rbd_name=bdev["image"], namespace_name=bdev.get("rados_namespace"))
         params = {"name": name, **params, "block_size": int(bdev.get("block_size") or 512)}
-        if self.table.has("bdev_rbd_create", "cluster_name"):
+        if has_clusters(self.table):
             params["cluster_name"] = self.cluster_of(bdev, seen, clusters)
-        elif bdev.get("cluster"):
-            params["cluster_name"] = bdev["cluster"]  # an error of the release's table
+        else:
+            access = bdev_access(clusters, self.table, self.declared.get("config_defaults"))
+            params.update(access_for(name, bdev.get("cluster") or seen.get("cluster"), access, self.table)[1])
         uuid = seen.get("uuid") or bdev.get("uuid")
         if self.table.has("bdev_rbd_create", "uuid"):
             if not uuid:

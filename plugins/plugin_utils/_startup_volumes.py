@@ -14,7 +14,7 @@ import copy
 import typing as t
 
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_clusters import REGISTER
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_clusters import REGISTER, has_clusters
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_release import ReleaseTable
 
 from ._startup_config import StartupConfigError, _Renderer
@@ -27,7 +27,8 @@ _BEFORE_LAST = {"bdev": ("bdev_wait_for_examine",), "nvmf": ("nvmf_subsystem_add
 def merge(
     document: t.Mapping[str, t.Any], add: t.Mapping[str, t.Any], remove: t.Sequence[t.Mapping[str, t.Any]], found: t.Mapping[str, t.Any]
 ) -> dict[str, t.Any]:
-    """The document with the ``bdevs`` and ``subsystems`` of ``add`` (as the modules were given them), without the bdevs of the images in
+    """The document with the ``bdevs`` and ``subsystems`` of ``add`` (as the modules were given them, with ``clusters`` and
+    ``config_defaults`` for releases that register no clusters), without the bdevs of the images in
     ``remove`` (``pool``, ``rados_namespace``, ``image``).
 
     ``found`` is what the modules read back (``bdevs``, ``subsystems``, ``release``). Raises :class:`StartupConfigError`.
@@ -74,7 +75,9 @@ def _new_calls(add: t.Mapping[str, t.Any], found: t.Mapping[str, t.Any], calls: 
     release = found["release"]
     try:
         table = ReleaseTable((int(release["major"]), int(release["minor"])), None, "the start-up file")
-        renderer = _Renderer(table, {}, found)
+        renderer = _Renderer(table, {"config_defaults": add.get("config_defaults")}, found)
+        if not has_clusters(table):
+            clusters = list(add.get("clusters") or [])  # nothing in the document shows how its bdevs are opened
         return (
             [renderer.call("bdev_rbd_create", renderer.bdev_params(bdev, clusters), bdev["name"]) for bdev in bdevs],
             [call for entry in subsystems for call in renderer.namespaces(entry, renderer.subsystems.get(entry["nqn"]) or {})],

@@ -11,6 +11,7 @@ import typing as t
 
 from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import human
 
+from ._growth_layers import expected, lagging_layers
 from ._volumes import HOPS
 
 
@@ -67,17 +68,24 @@ def critical_of(volume: t.Mapping[str, t.Any]) -> list[dict[str, str]]:
 
 
 def lagging(volume: t.Mapping[str, t.Any], goal: int | None) -> list[tuple[str, dict[str, t.Any]]]:
-    """The readings below ``goal`` bytes, in the order of the hops."""
+    """The readings below ``goal`` bytes, in the order of the hops; behind ``device``, with the hop ``layer``, the layers on it."""
     if goal is None:
         return []
-    return [(hop, reading) for hop in HOPS for reading in volume["readings"][hop] if reading["bytes"] is not None and reading["bytes"] < goal_at(reading, goal)]
+    found = []
+    for hop in HOPS:
+        found += [(hop, reading) for reading in volume["readings"][hop] if reading["bytes"] is not None and reading["bytes"] < goal_at(reading, goal)]
+        found += lagging_layers(volume, goal) if hop == "device" else []
+    return found
 
 
 def goal_at(reading: t.Mapping[str, t.Any], goal: int) -> int:
     """The bytes that one reading should have: ``goal``, or behind a layer (LUKS, LVM, a partition) the bytes of what that layer gives.
 
-    A layer is smaller than its device by what it keeps for itself, or as small as somebody made it, so the image's size says nothing there.
+    A layer is smaller than its device by what it keeps for itself (where that is known, the rest is what counts), or as small as somebody made it, so the
+    image's size says nothing there.
     """
+    if reading.get("chain"):
+        return expected(reading["chain"], goal)
     below = reading.get("physical_bytes")
     return min(goal, below) if reading.get("layers") and below is not None else goal
 

@@ -30,7 +30,7 @@ DOMAIN = """\
     <emulator>/usr/bin/qemu-system-x86_64</emulator>
     <disk type='block' device='disk'>
       <driver name='qemu' type='raw' cache='none' io='native' discard='unmap'/>
-      <source dev='/dev/disk/by-id/nvme-uuid.{uuid}'/>
+      <source dev='{source}'/>
       <target dev='{target}' bus='{bus}'/>
     </disk>
     <controller type='usb' model='none'/>{controllers}
@@ -55,8 +55,11 @@ class DomainError(Exception):
     """A domain cannot be made or reached."""
 
 
-def xml(name: str, uuid: str, bus: str = "virtio", guest: str = "mini") -> str:
-    """The domain's description. ``uuid`` is the namespace's; the domain's own is derived from its name, so that defining it twice is the same domain."""
+def xml(name: str, uuid: str, bus: str = "virtio", guest: str = "mini", source: str | None = None) -> str:
+    """The domain's description. ``uuid`` is the namespace's; the domain's own is derived from its name, so that defining it twice is the same domain.
+
+    ``source`` is another path for the disk, such as a mapping on the namespace.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise DomainError(f"{name!r} is no name for a domain: letters, digits, dot, dash and underscore")
     try:
@@ -72,7 +75,7 @@ def xml(name: str, uuid: str, bus: str = "virtio", guest: str = "mini") -> str:
         domain_uuid=uuids.uuid5(uuids.NAMESPACE_DNS, name),
         memory=memory,
         boot=boot,
-        uuid=uuid,
+        source=source or f"/dev/disk/by-id/nvme-uuid.{uuid}",
         bus=bus,
         target="sda" if bus == "scsi" else "vda",
         controllers=controllers,
@@ -81,9 +84,9 @@ def xml(name: str, uuid: str, bus: str = "virtio", guest: str = "mini") -> str:
     )
 
 
-def define(machine: Machine, name: str, uuid: str, bus: str = "virtio", guest: str = "mini") -> None:
+def define(machine: Machine, name: str, uuid: str, bus: str = "virtio", guest: str = "mini", source: str | None = None) -> None:
     """Define and start a domain unless it runs. The namespace must be connected."""
-    text = xml(name, uuid, bus, guest)
+    text = xml(name, uuid, bus, guest, source)
     device = f"/dev/disk/by-id/nvme-uuid.{uuids.UUID(uuid)}"
     script = f"""set -e
 udevadm settle --timeout=10

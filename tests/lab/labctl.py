@@ -283,7 +283,12 @@ def parser() -> argparse.ArgumentParser:
     up = sub.add_parser("up", help="bring the lab up")
     up.add_argument("--targets", type=int, choices=(1, 2), default=1)
     up.add_argument("--hypervisors", type=int, choices=(0, 1, 2), default=2)
-    up.add_argument("--variant", choices=image.VARIANTS, default="cloud", help="the machines' kernel: generic has RDMA, trixie has DH-HMAC-CHAP and TLS")
+    up.add_argument(
+        "--variant",
+        choices=image.VARIANTS,
+        default="cloud",
+        help="the machines' kernel and tools: generic has RDMA, trixie DH-HMAC-CHAP and TLS, layers LUKS, podman what installs",
+    )
     up.add_argument("--local-nvme", action="store_true", help="give the targets an emulated PCIe NVMe drive")
     up.add_argument("--linux-guest", action="store_true", help="bring hypervisors the Linux guest too")
     sub.add_parser("down", help="remove everything but the cache")
@@ -312,6 +317,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("volume", help="an image of the lab, such as vol-1, or a namespace's uuid")
     one.add_argument("--bus", choices=("virtio", "scsi"), default="virtio")
     one.add_argument("--guest", choices=("mini", "linux"), default="mini")
+    one.add_argument("--source", help="another path for the disk, such as a LUKS mapping on the namespace")
     one = sub.add_parser("guest-console", help="what a guest printed, or with --interactive its serial line")
     one.add_argument("host")
     one.add_argument("domain")
@@ -365,7 +371,7 @@ def run(options: argparse.Namespace) -> int:
     elif action in ("cut-path", "restore-path"):
         lab.path(action, options.initiator, options.target, options.number)
     elif action == "define-domain":
-        define(lab.machine(options.host), options.domain, inventory.UUIDS.get(options.volume, options.volume), options.bus, options.guest)
+        define(lab.machine(options.host), options.domain, inventory.UUIDS.get(options.volume, options.volume), options.bus, options.guest, options.source)
     elif action == "guest-console":
         console(lab.machine(options.host), options.domain, options.interactive)
     elif action == "guest-send":

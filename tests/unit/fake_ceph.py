@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import time
 import typing as t
 
-from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import Ceph, CephOptions, ImageSpec, ImageState
+from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd import Ceph, CephOptions, ImageSpec, ImageState, Snapshot
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_lease import LEASE, Holder, Lock, LockLost, LockTaken, lease_of
 
 FSID = "0b6f5a3e-5c0a-4d3c-a0f4-5d5c9b1f7a11"
@@ -27,6 +28,10 @@ class FakeCeph(Ceph):
         self.used_by: list[str] = []
         #: (header, name of the lock) -> its holder; an expired one is taken out by the test
         self.locks: dict[tuple[str, str], Holder] = {}
+        #: image -> its snapshots; "image@snapshot" -> its clones; what Ceph's clock says when one is taken (None: now)
+        self.snaps: dict[str, list[Snapshot]] = {}
+        self.cloned: dict[str, list[str]] = {}
+        self.clock: float | None = None
         #: called right after a lease was taken: what somebody else did meanwhile
         self.after_lease: t.Callable[[], None] = lambda: None
         #: called right before a resize: somebody else may be quicker
@@ -79,6 +84,35 @@ class FakeCeph(Ceph):
         self.done.append(("trash" if trash else "remove", str(spec)))
         del self.images[(spec.pool, spec.image)]
 
+    def snapshots(self, spec: ImageSpec) -> list[Snapshot]:
+        self.state(spec)
+        return list(self.snaps.get(str(spec), []))
+
+    def clones(self, spec: ImageSpec, snapshot: str) -> list[str]:
+        return self.cloned.get(f"{spec}@{snapshot}", [])
+
+    def create_snapshot(self, spec: ImageSpec, snapshot: str) -> None:
+        self.done.append(("snapshot", f"{spec}@{snapshot}"))
+        size = self.images[(spec.pool, spec.image)]
+        self.snaps.setdefault(str(spec), []).append(Snapshot(snapshot, size, time.time() if self.clock is None else self.clock, False))
+
+    def remove_snapshot(self, spec: ImageSpec, snapshot: str) -> None:
+        self.done.append(("unsnapshot", f"{spec}@{snapshot}"))
+        found = next((one for one in self.snapshots(spec) if one.name == snapshot), None)
+        if found is None:
+            raise self._missing(spec, "snap rm")
+        if found.protected:
+            raise self._error("Ceph refused to snap rm the image", spec, "snap rm", "protected")
+        self.snaps[str(spec)].remove(found)
+
+    def namespaces(self, pool: str) -> list[str]:
+        if not any(one == pool for one, _image in self.images):
+            raise self._missing(ImageSpec(pool, "", ""), "namespace ls")
+        return []
+
+    def image_names(self, pool: str, namespace: str) -> list[str]:
+        return [image for one, image in self.images if one == pool and not namespace]
+
     def _resize(self, spec: ImageSpec, size: int) -> None:
         self.before_resize()
         self.done.append(("resize", str(spec), size))
@@ -89,8 +123,11 @@ class FakeCeph(Ceph):
     def blocklist(self) -> list[str]:
         return self.blocked
 
-    def pool_free_bytes(self, pool: str) -> int | None:
-        return 10**12
+    def pool_usage(self) -> dict[str, dict[str, int | None]]:
+        return {"p": {"free_bytes": 10**12, "stored_bytes": 10**9}}
+
+    def pool_provisioned(self, pool: str) -> int:
+        return sum(size for (name, _image), size in self.images.items() if name == pool)
 
     def pool_limits(self) -> dict[str, dict[str, t.Any]]:
         return {"p": {"max_bytes": None, "full": False, "nearfull": True}}

@@ -220,6 +220,8 @@ class FakeTarget(FakeNvmf):
         cluster_name: str | None = None,
         uuid: str | None = None,
         read_only: bool = False,
+        user_id: str | None = None,
+        config: dict[str, str] | None = None,
     ) -> str:
         if self.release < (21, 7) and cluster_name or self.release < (21, 10) and uuid or self.release < (25, 9) and read_only:
             raise Refused(-32603, "spdk_json_decode_object failed")
@@ -230,6 +232,7 @@ class FakeTarget(FakeNvmf):
         if name in self.bdevs:
             raise Refused(-17, "File exists")
         self.add_bdev(name, pool_name, rbd_name, block_size=block_size, uuid=uuid, read_only=read_only)
+        self.bdevs[name]["driver_specific"]["rbd"].update({key: value for key, value in (("user_id", user_id), ("config", config)) if value})
         return name
 
     def add_bdev(self, name, pool, image, block_size=512, uuid=None, read_only=False, size=None) -> None:

@@ -100,7 +100,7 @@ def test_ansible_renders_the_objects(controller: Controller) -> None:
     (controller.project / "playbooks" / "load.yml").write_text(LOAD)
     made = controller.launch("load", {}).artifacts
     surveys = {template["name"]: template["survey_spec"]["spec"] for template in made["templates"] + made["workflows"]}
-    assert len(surveys) == 8 and all(surveys.values()) and surveys["nvmeof.spdk grow"] == surveys["nvmeof.spdk grow and prove"]
+    assert len(surveys) == 9 and all(surveys.values()) and surveys["nvmeof.spdk grow"] == surveys["nvmeof.spdk grow and prove"]
     assert made["types"][0]["injectors"]["file"]["template.keyring"] == "{{ keyring }}"
 
 

@@ -68,19 +68,32 @@ class Simulator:
     """The SPDK simulator as a process, with its socket for trouble."""
 
     def __init__(self, directory, ceph):
+        self._directory = directory
         self.socket = str(directory / "spdk.sock")
         self._control = str(directory / "control.sock")
-        self._log = (directory / "log").open("wb")
+        self.cluster = {"name": "c0", "config_file": str(ceph.conf), "key_file": str(ceph.keyring)}
+        self.start()
+
+    def start(self):
+        """Start it, empty."""
+        self._log = (self._directory / "log").open("ab")
         environment = {**os.environ, "SPDK_SIM_CONTROL": self._control, "SPDK_SIM_EXPORT": "none"}
         command = [str(TESTS / "lab" / "simulator" / "spdk_tgt"), "-r", self.socket]
         self.process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT, env=environment)
         deadline = time.monotonic() + 30
         while not os.path.exists(self.socket):
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the simulator did not start: {(directory / 'log').read_text()}")
+                raise RuntimeError(f"the simulator did not start: {(self._directory / 'log').read_text()}")
             time.sleep(0.05)
-        self._directory = directory
-        self.cluster = {"name": "c0", "config_file": str(ceph.conf), "key_file": str(ceph.keyring)}
+
+    def kill(self):
+        """SIGKILL: nothing is given back to Ceph."""
+        self.process.kill()
+        self.process.wait(20)
+        self._log.close()
+        for path in (self.socket, self._control):
+            if os.path.exists(path):
+                os.unlink(path)
 
     def call(self, method, **params):
         """One RPC call without the collection's own client."""
@@ -120,6 +133,8 @@ class Simulator:
         return json.loads(answer)
 
     def stop(self):
+        if self.process.poll() is not None:
+            return
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(20)

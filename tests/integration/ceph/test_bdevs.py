@@ -1,13 +1,15 @@
 # Copyright (c) 2026, nvmeof.spdk contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""RBD bdevs of the SPDK simulator on a real Ceph: librbd's sizes, watches and locks are the real ones."""
+"""RBD bdevs of the SPDK simulator on a real Ceph: librbd's sizes, watches and locks are the real ones.
+
+What could destroy data is in test_growth_guard.
+"""
 
 from __future__ import annotations
 
 import uuid
 
-import pytest
 from module_runner import run_module
 
 POOL = "pool-1"
@@ -45,50 +47,6 @@ def test_an_image_grown_outside_is_followed_and_never_cut(bdev, simulator, ceph,
     ceph.rbd("resize", "--no-progress", "--size", f"{256 * MIB}B", f"{POOL}/{image}")
     result = bdev(name="a", state="grown", size="128M")
     assert the(result)["satisfied"] and the(result)["image_bytes"] == ceph.image_bytes(POOL, image) == 256 * MIB
-    the(bdev(name="a", state="absent"))
-
-
-def test_a_target_that_lost_its_watch_is_told_the_size_the_image_has(bdev, simulator, ceph, new_image):
-    image = new_image(64 * MIB)
-    simulator.trouble(watch=False)
-    the(bdev(clusters=[simulator.cluster], name="a", pool=POOL, image=image))
-    result = bdev(name="a", state="grown", size="128M", wait_timeout=20)
-    assert result["rpc_calls"] == [{"method": "bdev_rbd_resize", "params": {"name": "a", "new_size": 128}}]
-    assert the(result)["size_bytes"] == ceph.image_bytes(POOL, image) == 128 * MIB
-    ceph.rbd("resize", "--no-progress", "--size", f"{512 * MIB}B", f"{POOL}/{image}")
-    stale = bdev(name="a", state="grown", size="256M", wait_timeout=8)
-    assert stale["failed"] and "512M" in stale["error"]["remedy"] and ceph.image_bytes(POOL, image) == 512 * MIB
-    the(bdev(name="a", state="absent"))
-
-
-def test_a_fraction_of_a_mib_is_kept(bdev, simulator, ceph, new_image):
-    image = new_image(68681728)
-    wish = {"clusters": [simulator.cluster], "name": "a", "pool": POOL, "image": image}
-    same = bdev(**wish, size="65M")
-    assert the(same)["satisfied"] and ceph.image_bytes(POOL, image) == 68681728
-    assert not bdev(**wish, size="65M")["changed"]
-    assert the(bdev(**wish, size="66M"))["size_bytes"] == ceph.image_bytes(POOL, image) == 66 * MIB
-    the(bdev(name="a", state="absent"))
-
-
-@pytest.mark.parametrize(("size", "word"), [(f"{2**44}M", "limit"), ("32M", "never shrinks")])
-def test_what_must_not_happen_does_not(bdev, simulator, ceph, new_image, size, word):
-    image = new_image(64 * MIB)
-    the(bdev(clusters=[simulator.cluster], name="a", pool=POOL, image=image))
-    result = bdev(name="a", state="grown", size=size, exact=True)
-    assert result["failed"] and word in result["msg"] and ceph.image_bytes(POOL, image) == 64 * MIB
-    the(bdev(name="a", state="absent"))
-
-
-def test_an_image_shrunk_outside_is_critical(bdev, simulator, reach, ceph, new_image):
-    image = new_image(128 * MIB)
-    simulator.trouble(watch=False)
-    the(bdev(clusters=[simulator.cluster], name="a", pool=POOL, image=image))
-    ceph.rbd("resize", "--no-progress", "--allow-shrink", "--size", f"{64 * MIB}B", f"{POOL}/{image}")
-    result = bdev(name="a", state="grown", size="256M")
-    assert result["failed"] and "CRITICAL" in result["msg"] and ceph.image_bytes(POOL, image) == 64 * MIB
-    info = run_module("spdk_target_info", {"socket": simulator.socket, **reach})
-    assert "critical" in {problem["severity"] for problem in info["target"]["problems"]}
     the(bdev(name="a", state="absent"))
 
 

@@ -49,7 +49,8 @@ def test_what_both_ways_say_of_an_image(door, ceph, new_image):
     assert door.grow(spec, 66 * MIB) == (66 * MIB, 66 * MIB)
     assert door.grow(spec, 32 * MIB) == (66 * MIB, 66 * MIB)
     assert ceph.image_bytes(POOL, spec.image) == 66 * MIB
-    assert door.pool_free_bytes(POOL) > 0
+    usage = door.pool_usage()[POOL]
+    assert usage["free_bytes"] > 0 and usage["stored_bytes"] >= 0
 
 
 @pytest.mark.parametrize("size", [65 * MIB, MIB, 512])
@@ -79,6 +80,22 @@ def test_images_of_a_rados_namespace(door, ceph):
     finally:
         ceph.rbd("rm", "--no-progress", str(spec))
         ceph.rbd("namespace", "rm", f"{POOL}/{name}")
+
+
+def test_what_a_pool_has_promised(door, ceph, new_image):
+    """Every image counts with its size now, also in RADOS namespaces; its snapshots do not count."""
+    before = door.pool_provisioned(POOL)
+    name = new_image(64 * MIB)
+    ceph.rbd("snap", "create", f"{POOL}/{name}@small")
+    ceph.rbd("resize", "--no-progress", "--size", "128M", f"{POOL}/{name}")
+    ceph.rbd("namespace", "create", f"{POOL}/promised")
+    ceph.rbd("create", "--size", "32M", f"{POOL}/promised/two")
+    try:
+        assert door.pool_provisioned(POOL) == before + (128 + 32) * MIB
+    finally:
+        ceph.rbd("snap", "rm", "--no-progress", f"{POOL}/{name}@small")
+        ceph.rbd("rm", "--no-progress", f"{POOL}/promised/two")
+        ceph.rbd("namespace", "rm", f"{POOL}/promised")
 
 
 def test_the_blocklist(door, ceph):

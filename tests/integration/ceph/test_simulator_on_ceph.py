@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from pathlib import Path
 from typing import Any, Iterator
@@ -21,28 +20,7 @@ from simulator_process import Answer, Simulator, eventually  # noqa: E402
 from ceph_node import CephNode  # noqa: E402
 
 MIB = 1024 * 1024
-POOL = "sim"
-
-
-def free_port() -> int:
-    """A TCP port nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CephNode]:
-    """A cluster with a pool and client.spdk."""
-    node = CephNode(tmp_path_factory.mktemp("c"), port=free_port())
-    node.start()
-    try:
-        node.create_pool(POOL)
-        node.create_client("spdk", [POOL])
-        yield node
-    finally:
-        node.stop()
-        node.destroy()
+POOL = "pool-1"
 
 
 @pytest.fixture
@@ -92,7 +70,7 @@ def test_outside_growth_is_followed_without_a_call(ceph: CephNode, simulator: Si
 def test_resize_grows_the_image_and_another_target_follows(ceph: CephNode, simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> None:
     create(ceph, simulator, "two", 64 * MIB)
     with Simulator(tmp_path_factory.mktemp("t")) as other:
-        options = {"mon_host": f"v2:127.0.0.1:{ceph.port}", "keyring": str(ceph.keyring_of("spdk"))}
+        options = {"mon_host": f"v2:{ceph.address}:{ceph.port}", "keyring": str(ceph.keyring_of("spdk"))}
         other.call("bdev_rbd_create", {"name": "two", "pool_name": POOL, "rbd_name": "two", "block_size": 512, "user_id": "spdk", "config": options})
         assert simulator.call("bdev_rbd_resize", {"name": "two", "new_size": 96}) is True
         assert ceph.image_bytes(POOL, "two") == bdev_bytes(simulator, "two") == 96 * MIB

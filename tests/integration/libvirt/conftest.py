@@ -57,6 +57,20 @@ def linux_guest() -> dict[str, str]:
     return {"kernel": os.path.join(out, "vmlinuz"), "initrd": image}
 
 
+@pytest.fixture(scope="session")
+def debian_guest() -> dict[str, str]:
+    """Parameters of domains with the Linux guest that has a Debian userland."""
+    cache = os.path.realpath(CACHE)
+    kernel, out = os.path.join(cache, "kernel"), os.path.join(cache, "debian")
+    image = os.path.join(out, "initrd.img")
+    sources = [os.path.join(private_libvirt.GUEST, name) for name in ("linux_init", "build_debian.sh")]
+    if not os.path.isdir(os.path.join(kernel, "boot")):
+        _build("fetch_kernel.sh", kernel)
+    if not os.path.exists(image) or os.path.getmtime(image) < max(os.path.getmtime(source) for source in sources):
+        _build("build_debian.sh", kernel, out)
+    return {"kernel": os.path.join(out, "vmlinuz"), "initrd": image, "memory": "768"}
+
+
 @pytest.fixture
 def loops(hypervisor: private_libvirt.PrivateLibvirt) -> t.Iterator[t.Callable[[int], private_libvirt.Loop]]:
     """Makes loop devices of a size in MiB; they end with the test."""

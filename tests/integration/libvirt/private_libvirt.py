@@ -172,6 +172,28 @@ class PrivateLibvirt:
     def _enter(self) -> list[str]:
         return ["nsenter", "--target", str(self.pid), "--mount", "--net", "--pid"]
 
+    def libvirtd(self) -> list[int]:
+        """The daemon's process as this machine numbers it: what its namespaces' first process has started under that name."""
+        found = []
+        with open(f"/proc/{self.pid}/task/{self.pid}/children", encoding="ascii") as handle:
+            for pid in handle.read().split():
+                with open(f"/proc/{pid}/comm", encoding="utf-8") as name:
+                    found += [int(pid)] if name.read().strip() == "libvirtd" else []
+        return found
+
+    def kill_libvirtd(self) -> None:
+        """SIGKILL for the daemon; the domains go on."""
+        for pid in self.libvirtd():
+            os.kill(pid, signal.SIGKILL)
+        wait_for("the end of libvirtd", lambda: not self.libvirtd())
+
+    def start_libvirtd(self) -> None:
+        """Start it again, and wait until it answers."""
+        subprocess.run(
+            [*self._enter(), "libvirtd", "--daemon"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True, timeout=60
+        )
+        wait_for("libvirtd", lambda: self.virsh("uri", check=False).returncode == 0)
+
     def virsh(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run virsh against this libvirtd."""
         done = subprocess.run([*self._enter(), "virsh", "-c", "qemu:///system", *words], capture_output=True, text=True, check=False, timeout=120)

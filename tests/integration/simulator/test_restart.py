@@ -273,4 +273,6 @@ def test_other_arguments_than_the_units_need_a_restart(deployed: Deployed) -> No
     checked = deployed.config(command_line=[*running, "--no-huge"])
     assert [drift["declared"][-1] for drift in checked["drifts"] if drift["kind"] == "command line"] == ["--no-huge"]
     assert "other arguments" in checked["restart_needed"][-1]
+    told = deployed.config(command_line=running, restart_reasons=["the image is another"])
+    assert told["restart_needed"][-1] == "the image is another" and told["connected"] == []
     assert os.path.basename(checked["path"]) == "spdk_tgt.json"

@@ -14,7 +14,7 @@ from typing import Any, Iterator
 import pytest
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdev_wish import wanted_bdevs
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdevs import BdevManager
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_drift import compare, read_live
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_drift import compare, read_live, restart_reasons
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_startup import check_document, objects_of
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystem_wish import wanted_subsystems
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystems import SubsystemManager
@@ -89,5 +89,45 @@ def test_a_target_of_every_release_comes_back_the_same(directory: Path, release:
         hidden = {(entry["kind"], entry["attribute"]) for entry in unread}
         assert (("bdev", "cluster_name") in hidden) == bool(world.clusters())
         assert ("setting", "nvmf_set_max_subsystems") in live.objects and live.objects[("setting", "nvmf_set_max_subsystems")]["max_subsystems"] == 77
+    finally:
+        world.simulator.stop()
+
+
+@pytest.mark.parametrize("release", ["19.01.1", "19.10", "20.10", "21.04"])
+def test_before_21_07_a_cluster_becomes_user_and_configuration_of_each_bdev(directory: Path, release: str) -> None:
+    """client.admin has no key here, so a bdev that is opened with librados' defaults fails. The file opens them in the same way."""
+    world = World(directory, release)
+    try:
+        memory = {**read_memory(str(world.memory)), "users": ["spdk"]}
+        world.simulator.stop()
+        world.simulator = Simulator(directory, "--sim-release", release, memory=memory)
+        keyring = directory / "keyring"
+        keyring.write_text("")
+        declared = {
+            "clusters": [{"name": "ceph", "user": "spdk", "key_file": str(keyring), "config_param": {"mon_host": "192.0.2.1"}}],
+            "config_defaults": {"client_mount_timeout": 30},
+            "transports": world.transports(),
+            "bdevs": [{**bdev, "cluster": "ceph"} for bdev in world.bdevs()],
+            "subsystems": [world.subsystem()],
+        }
+        document = render(declared, deploy(world, declared))
+        access = {"user_id": "spdk", "config": {"mon_host": "192.0.2.1", "keyring": str(keyring), "client_mount_timeout": "30"}}
+        before, live = shown(world)
+        opened = [entry for (kind, _name), entry in live.objects.items() if kind == "bdev"]
+        assert [{key: entry.get(key) for key in access} for entry in opened] == [access] * 3
+        world.simulator.stop()
+        file = directory / "start.json"
+        file.write_text(json.dumps(document))
+        world.simulator = Simulator(directory, "--sim-release", release, "--json", str(file), memory=memory)
+        after, live = shown(world)
+        assert after == before
+        with Target.open(world.socket, 10) as target:
+            wanted = objects_of(check_document(document, target.table))
+        assert compare(wanted, wanted, live)[0] == []
+        # another user is taken at the next start, and the target needs one
+        major, minor = world.number
+        changed = render({**declared, "clusters": [{"name": "ceph", "user": "other"}]}, {"release": {"major": major, "minor": minor}})
+        other = objects_of(check_document(changed))
+        assert len(restart_reasons(compare(other, other, live)[0])) == 3
     finally:
         world.simulator.stop()

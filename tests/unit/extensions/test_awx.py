@@ -22,6 +22,7 @@ ROLE_FILES = sorted(path for path in (ROOT / "roles").glob("*/*/**/*.yml"))
 SURVEYS = sorted((AWX / "surveys").glob("*.json"))
 #: What a playbook reads and no survey asks for, and why.
 NOT_ASKED = {
+    "volumes_file": "a file on the controller; the question for several volumes takes its content",
     "report": "a file on the controller ends with the job's container",
     "html": "a file on the controller ends with the job's container",
     "declare": "a file on the controller ends with the job's container",
@@ -150,12 +151,27 @@ def test_every_template_has_its_playbook() -> None:
 
 
 def plays_of(playbook: Path) -> list[dict[str, t.Any]]:
-    return load(playbook)
+    """The plays of a playbook, and of the parts it is made of."""
+    found = []
+    for play in load(playbook):
+        part = play.get("ansible.builtin.import_playbook")
+        found += plays_of(playbook.parent / part) if part else [play]
+    return found
+
+
+def variables_of(playbook: Path) -> list[dict[str, t.Any]]:
+    """What plays make of what was given: their variables, those of their files, and what decides on batches."""
+    found = []
+    for play in plays_of(playbook):
+        found.append({**(play.get("vars") or {}), "serial": play.get("serial")})
+        # a part is one directory further down than the files that it names
+        found += [load(ROOT / "playbooks" / name.replace("../", "")) for name in play.get("vars_files") or []]
+    return found
 
 
 def read_by(playbook: Path) -> set[str]:
     """The variables that the plays take from outside for the variables of their roles."""
-    text = json.dumps([play.get("vars") or {} for play in plays_of(playbook)])
+    text = json.dumps(variables_of(playbook))
     return set(re.findall(r"\{\{ (\w+) \| default\(", text))
 
 
@@ -176,7 +192,7 @@ def test_surveys_ask_for_what_playbooks_read(playbook: Path) -> None:
 @pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.stem)
 def test_what_was_not_answered_is_as_if_not_asked(playbook: Path) -> None:
     """AWX hands over an optional question without an answer as empty text."""
-    variables = [play.get("vars") or {} for play in plays_of(playbook)]
+    variables = variables_of(playbook)
     empty = {item["variable"]: "" for item in survey_of(playbook)}
     assert render(variables, empty) == render(variables, {})
     for item in survey_of(playbook):
@@ -186,7 +202,7 @@ def test_what_was_not_answered_is_as_if_not_asked(playbook: Path) -> None:
 
 @pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.stem)
 def test_the_choices_true_and_false_are_text_that_means_it(playbook: Path) -> None:
-    variables = [play.get("vars") or {} for play in plays_of(playbook)]
+    variables = variables_of(playbook)
     choices = [item for item in survey_of(playbook) if item.get("choices") == ["false", "true"]]
     for value in (True, False):
         names = [item["variable"] for item in choices]
@@ -200,7 +216,7 @@ def test_the_choices_true_and_false_are_text_that_means_it(playbook: Path) -> No
 
 def test_the_defaults_of_a_survey_are_those_of_the_playbook() -> None:
     for playbook in PLAYBOOKS:
-        variables = [play.get("vars") or {} for play in plays_of(playbook)]
+        variables = variables_of(playbook)
         assert render(variables, {item["variable"]: item["default"] for item in survey_of(playbook)}) == render(variables, {}), playbook.name
 
 

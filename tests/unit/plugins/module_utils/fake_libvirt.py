@@ -140,6 +140,8 @@ class FakeDomain:
         self.calls: list[tuple[str, int, int]] = []
         self.errors: list[FakeError] = []
         self.gone = False
+        #: virDomainGetJobStats
+        self.job: dict[str, int] = {"type": 0}
         #: the definition, None for a transient domain; and whether the guest lets go of disks
         self.config: str | None = xml
         self.lets_go = True
@@ -193,6 +195,10 @@ class FakeDomain:
     def blockJobInfo(self, target: str, _flags: int) -> dict[str, int]:
         """The job, or nothing."""
         return self.jobs.get(target, {})
+
+    def jobStats(self, _flags: int) -> dict[str, int]:
+        """The job of the domain."""
+        return self.job
 
     def blockResize(self, target: str, size: int, flags: int) -> int:
         """As QEMU: whatever is not too large gives the whole device."""

@@ -84,6 +84,17 @@ def test_dm_over_two_namespaces_is_neither(host):
     assert (found.namespace_uuid, found.layers) == (None, ["striped"])
 
 
+def test_the_least_device_under_a_map_counts(host):
+    """Without native multipath a namespace has a device for each path."""
+    upper = host.add_block("dm-0", (254, 0), GIB, dm_name="mpatha")
+    host.add_slave(upper, host.add_block("nvme0n1", (259, 1), 2 * GIB, uuid=UUID))
+    host.add_slave(upper, host.add_block("nvme1n1", (259, 2), GIB, uuid=UUID))
+    found = devices(host).device("/dev/dm-0")
+    assert (found.namespace_uuid, found.namespace_bytes, found.layers) == (UUID, GIB, ["mpatha"])
+    (host.root / "sys/devices/nvme1n1/size").unlink()
+    assert devices(host).device("/dev/dm-0").namespace_bytes is None
+
+
 def test_partition(host):
     host.add_block("nvme0n1", (259, 1), GIB, uuid=UUID)
     host.add_block("nvme0n1p1", (259, 2), GIB // 2, parent="nvme0n1", partition="1")

@@ -74,6 +74,7 @@ def test_healthy_disk(host):
             "physical_bytes": 2 * GIB,
             "read_only": False,
             "block_job": None,
+            "domain_job": None,
             "held": True,
             "guest_bytes": None,
             "guest_device": None,
@@ -157,6 +158,48 @@ def test_running_block_job(host):
     domain.sizes["vda"], domain.jobs["vda"] = [GIB, GIB], {"type": 5, "cur": 1, "end": 2}
     (disk,) = read(host, domain)
     assert (disk["block_job"], codes(disk)) == ("backup", ["block_job"])
+
+
+@pytest.mark.parametrize(
+    ("job", "word"),
+    [
+        ({"type": 2, "operation": 5}, "live migration (outgoing)"),
+        ({"type": 1, "operation": 4}, "live migration (incoming)"),
+        ({"type": 2, "operation": 99}, "operation 99"),
+        ({"type": 2}, "unknown operation"),
+        ({"type": 2, "operation": 9}, None),  # a backup shows at its disks
+        ({"type": 3, "operation": 5}, None),  # completed
+        ({"type": 0}, None),
+    ],
+)
+def test_a_job_of_the_domain_blocks_all_its_disks(host, job, word):
+    host.add_block("nvme0n5", (259, 5), GIB)
+    domain = FakeDomain(domain_xml(disk_xml(source=BY_ID), disk_xml(target="vdb", source="/dev/nvme0n5")))
+    domain.sizes = {"vda": [GIB, GIB], "vdb": [GIB, GIB]}
+    domain.job = job
+    for disk in read(host, domain):
+        assert disk["domain_job"] == word
+        assert [problem["severity"] for problem in disk["problems"] if problem["code"] == "domain_job"] == (["blocker"] if word else [])
+
+
+def test_a_driver_that_tells_no_jobs_is_no_reason_to_stop(host):
+    domain = FakeDomain(domain_xml(disk_xml(source=BY_ID)))
+    domain.sizes["vda"] = [GIB, GIB]
+
+    def no_jobs(_flags):
+        raise FakeError(3, "this function is not supported by the connection driver")
+
+    domain.jobStats = no_jobs
+    (disk,) = read(host, domain)
+    assert (disk["domain_job"], codes(disk)) == (None, [])
+
+
+def test_a_device_as_the_file_of_a_disk_is_a_user_of_the_namespace(host):
+    """Unnoticed it would keep the old size; resized it would be treated as a file."""
+    domain = FakeDomain(domain_xml(disk_xml(source="/dev/nvme0n1", type="file")))
+    domain.sizes["vda"] = [GIB, GIB]
+    (disk,) = read(host, domain)
+    assert (disk["namespace_uuid"], codes(disk), disk["problems"][0]["severity"]) == (UUID, ["not_block"], "blocker")
 
 
 def test_dm_layer_is_a_blocker(host):

@@ -95,6 +95,40 @@ def test_grow(host, domain, size):
     ]
 
 
+def on_luks(host, domain, capacity, physical):
+    """The disk's source is a LUKS mapping on the namespace."""
+    lower = host.root / "sys/devices/nvme0n1"
+    host.add_slave(host.add_block("dm-0", (254, 0), physical, dm_name="luks-1"), lower)
+    host.link("/dev/mapper/luks-1", "/dev/dm-0")
+    host.add_qemu(201, DOMAIN_UUID.replace("0", "1"), "/dev/dm-0")
+    domain.xml = domain_xml(disk_xml(source="/dev/mapper/luks-1"), uuid=DOMAIN_UUID.replace("0", "1"))
+    domain.sizes["vda"] = [capacity, physical]
+    return 16 * 1024**2
+
+
+@pytest.mark.parametrize("item", [{"uuid": UUID, "size": "2G"}, {"uuid": UUID}, {**AT, "size": f"{2 * GIB - 16 * 1024**2}B"}, {"source": "/dev/mapper/luks-1"}])
+def test_a_disk_on_a_layer_takes_the_layers_size(host, domain, item):
+    """Named by the namespace, the size is the namespace's; otherwise it is the layer's own."""
+    header = 16 * 1024**2
+    on_luks(host, domain, GIB - header, 2 * GIB - header)
+    (outcome,), errors = run(host, FakeLibvirt(domain), item)
+    assert errors == []
+    assert domain.calls == [("vda", 2 * GIB - header, 1)]
+    assert (outcome.disk.capacity_bytes, outcome.satisfied, outcome.disk.device.layers) == (2 * GIB - header, True, ["luks-1"])
+    (outcome,), errors = run(host, FakeLibvirt(domain), item)
+    assert (errors, outcome.changed, outcome.satisfied) == ([], False, True)
+
+
+def test_a_disk_on_a_layer_waits_for_the_namespace(host, domain):
+    """The namespace's device is behind what is asked for."""
+    header = on_luks(host, domain, GIB, 2 * GIB)
+    (outcome,), (error,) = run(host, FakeLibvirt(domain), {"uuid": UUID, "size": "3G"})
+    assert (error.hop, domain.calls, outcome.changed) == ("device", [], False)
+    assert "through luks-1" in error.message
+    _outcomes, (error,) = run(host, FakeLibvirt(domain), {**AT, "size": f"{3 * GIB - header}B"})
+    assert "hop device lags" in error.message
+
+
 def test_second_run_does_nothing(host, domain):
     run(host, FakeLibvirt(domain), AT)
     (outcome,), errors = run(host, FakeLibvirt(domain), dict(AT, size="2G"))

@@ -172,10 +172,34 @@ def test_what_a_pool_can_take():
         "b": {"max_bytes": 1000, "full": True, "nearfull": True},
         "c": {"max_bytes": None, "full": False, "nearfull": True},
     }
-    ceph = FakeCeph({})
-    assert pool_facts(ceph, [ONE]) == [{"pool": "p", "exists": True, "free_bytes": 10**12, "max_bytes": None, "full": False, "nearfull": True}]
-    ceph.pool_limits = lambda: (none for none in ()).throw(CephError("no", obj="x", hop="image"))
-    assert pool_facts(ceph, [ONE])[0]["nearfull"] is None
+    ceph = FakeCeph({("p", "one"): 64 * MIB, ("p", "two"): 128 * MIB, ("q", "one"): MIB})
+    figures = {"free_bytes": 10**12, "stored_bytes": 10**9, "provisioned_bytes": None, "max_bytes": None, "full": False, "nearfull": True}
+    assert pool_facts(ceph, [ONE]) == [{"pool": "p", "exists": True, **figures, "error": None}]
+    assert pool_facts(ceph, [ONE], provisioned=True)[0]["provisioned_bytes"] == 192 * MIB
+    assert pool_facts(ceph, []) == []
+
+    def refused(*_arguments):
+        raise CephError("the mons refused it", obj="x", hop="image")
+
+    for question, gone in (("pool_limits", "nearfull"), ("pool_usage", "free_bytes"), ("pool_provisioned", "provisioned_bytes")):
+        ceph = FakeCeph({})
+        setattr(ceph, question, refused)
+        (fact,) = pool_facts(ceph, [ONE], provisioned=True)
+        assert fact[gone] is None and "the mons refused it" in fact["error"]
+
+
+def test_usage_of_pools_before_and_since_ceph_14():
+    pools = [{"name": "a", "stats": {"max_avail": 100, "stored": 7, "bytes_used": 21}}, {"name": "b", "stats": {"max_avail": 50, "bytes_used": 9}}]
+    assert _rbd.usage_of({"pools": pools}) == {"a": {"free_bytes": 100, "stored_bytes": 7}, "b": {"free_bytes": 50, "stored_bytes": 9}}
+
+
+def test_the_program_adds_up_what_a_pool_has_promised():
+    listings = {"p": [{"image": "one", "size": 64}, {"image": "one", "snapshot": "s", "size": 32}], "p/n": [{"image": "two", "size": 8}]}
+
+    def run_command(command):
+        return (0, json.dumps([{"name": "n"}] if "namespace" in command else listings[command[-1]]), "")
+
+    assert ToolCeph(CephOptions(), "rbd", run_command).pool_provisioned("p") == 72
 
 
 def test_growing_reads_before_and_after(images):

@@ -164,7 +164,7 @@ def test_a_target_that_hangs_up_is_reported(fake, ceph):
     ("release", "given", "needed"),
     [
         ((25, 5), {"read_only": True}, "25.09"),
-        ((21, 4), {"cluster": "c0"}, "21.07"),
+        ((21, 4), {"cluster": "c0"}, "declare its user and configuration with the option clusters, or upgrade SPDK to 21.07"),
         ((21, 7), {"uuid": "0a1b2c3d-0000-4000-8000-000000000003"}, "21.10"),
         ((26, 5), {"rados_namespace": "tenant"}, "no SPDK release"),
     ],
@@ -201,6 +201,64 @@ def test_a_registered_cluster_is_left_alone_or_an_error(fake, ceph):
     manager, _items = run(fake, ceph, clusters=[{"name": "c0", "user": "spdk"}])
     assert not manager.changes.changed
     assert "another user" in failure(fake, ceph, clusters=[{"name": "c0", "user": "admin"}]).message
+
+
+def opened(fake, name="a"):
+    return {key: value for key, value in fake.bdevs[name]["driver_specific"]["rbd"].items() if key in ("user_id", "config")}
+
+
+def test_before_21_07_a_bdev_is_opened_as_its_cluster_says(make_target, ceph):
+    fake = make_target((20, 10))
+    clusters = [
+        {"name": "c0", "user": "spdk", "config_file": "/etc/ceph/ceph.conf", "key_file": "/etc/ceph/ceph.client.spdk.keyring"},
+        {"name": "c1", "user": "two", "config_param": {"mon_host": "192.0.2.1"}, "key_file": "/k"},
+        {"name": "c2"},
+    ]
+    wishes = [wish(name=name, pool="p", image=image, cluster=cluster) for name, image, cluster in (("a", "one", "c0"), ("b", "two", "c1"))]
+    manager, items = run(fake, ceph, *wishes, clusters=clusters)
+    assert [call["method"] for call in fake.sent] == ["bdev_rbd_create"] * 2
+    assert opened(fake) == {"user_id": "spdk"}
+    assert opened(fake, "b") == {"user_id": "two", "config": {"mon_host": "192.0.2.1", "keyring": "/k"}}
+    assert [item.result()["cluster"] for item in items] == ["c0", "c1"]
+    assert all("cluster_name" not in call["params"] for call in fake.sent)
+    run(fake, ceph, *wishes, clusters=clusters)
+    assert fake.sent == [] and manager.changes.changed
+
+
+@pytest.mark.parametrize(
+    ("clusters", "access"),
+    [([], {}), ([{"name": "c0"}], {}), ([{"name": "c0", "user": "spdk"}], {"user_id": "spdk"})],
+)
+def test_before_21_07_the_only_cluster_is_taken_unnamed(make_target, ceph, clusters, access):
+    fake = make_target((21, 4))
+    run(fake, ceph, wish(name="a", pool="p", image="one"), clusters=clusters)
+    assert opened(fake) == access
+
+
+@pytest.mark.parametrize(
+    ("cluster", "words"),
+    [
+        ({"config_file": "/etc/ceph/two.conf"}, ("config_file other than /etc/ceph/ceph.conf", "22.01")),
+        ({"config_file": "/etc/ceph/ceph.conf", "config_param": {"mon_host": "a"}}, ("config_file beside config_param", "22.01")),
+        ({"key_file": "/k"}, ("key_file other than /etc/ceph/ceph.client.admin.keyring", "22.01")),
+        ({"user": "spdk", "key_file": "/etc/ceph/ceph.client.admin.keyring"}, ("other than /etc/ceph/ceph.client.spdk.keyring", "22.01")),
+        ({"core_mask": "0x1"}, ("core_mask", "23.05")),
+    ],
+)
+def test_before_21_07_what_a_bdev_cannot_be_told_is_an_error_that_names_the_release(make_target, ceph, cluster, words):
+    fake = make_target((19, 1))
+    error = failure(fake, ceph, wish(name="a", pool="p", image="one"), clusters=[{"name": "c0", **cluster}])
+    assert isinstance(error, UnsupportedError) and error.obj == "c0"
+    assert words[0] in error.message and "SPDK 19.01" in error.message and f"upgrade SPDK to {words[1]} or later" in error.remedy
+
+
+def test_before_21_07_several_clusters_need_a_name_and_each_only_once(make_target, ceph):
+    fake = make_target((21, 4))
+    error = failure(fake, ceph, wish(name="a", pool="p", image="one"), clusters=[{"name": "c0"}, {"name": "c1"}])
+    assert "not clear" in error.message and error.cause == "declared are c0, c1"
+    assert "twice" in failure(fake, ceph, clusters=[{"name": "c0"}, {"name": "c0"}]).message
+    error = failure(fake, ceph, clusters=[{"name": "c0", "config_param": {"key": "AQD-secret"}}])
+    assert "AQD-secret" not in str(error)
 
 
 def test_a_secret_never_goes_into_config_param(fake, ceph):

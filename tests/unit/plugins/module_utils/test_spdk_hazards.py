@@ -16,8 +16,11 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import DI
 #: Hazards of each release, beside the two that every release has had (or will have until somebody fixes it).
 EXPECTED = {
     (19, 1): {"block_size_zero", "vanished_image", "no_resize", "identity_changes", "no_resize_event", "removed_host_stays"},
-    (20, 10): {"block_size_zero", "vanished_image", "identity_changes", "resize_event_lost", "subsystem_busy", "resize_cuts_image"},
-    (23, 1): {"block_size_zero", "vanished_image", "cluster_without_name", "bad_ceph_user", "subsystem_busy", "resize_cuts_image", "save_config_loses"},
+    (20, 10): {"block_size_zero", "vanished_image", "identity_changes", "resize_event_lost", "no_size_watch", "subsystem_busy", "resize_cuts_image"},
+    (23, 1): {
+        *("block_size_zero", "vanished_image", "cluster_without_name", "bad_ceph_user", "no_size_watch", "subsystem_busy", "resize_cuts_image"),
+        "save_config_loses",
+    },
     (26, 5): {"delete_during_resize", "resize_cuts_image", "save_config_loses"},
     (26, 9): {"resize_cuts_image", "save_config_loses"},
 }
@@ -34,6 +37,22 @@ def test_a_fix_is_named_and_a_pre_release_may_lack_it():
     entry = next(entry for entry in hazards(ReleaseTable((26, 5))) if entry["hazard"] == "delete_during_resize")
     assert entry["fixed_in"] == "26.09" and entry["text"].startswith("SPDK 26.05 can crash")
     assert "delete_during_resize" in [entry["hazard"] for entry in hazards(ReleaseTable((26, 9), pre=True))]
+
+
+@pytest.mark.parametrize(
+    ("release", "growth"),
+    [
+        ((19, 1), {"no_resize": "blocked", "no_resize_event": "rescan"}),
+        ((20, 10), {"resize_event_lost": "told", "no_size_watch": "needs_image"}),
+        ((23, 9), {"no_size_watch": "needs_image"}),
+        ((24, 1), {"delete_during_resize": "told"}),
+        ((26, 9), {}),
+    ],
+)
+def test_what_a_release_means_for_a_growth(release, growth):
+    table = ReleaseTable(release)
+    assert {entry["hazard"]: entry["growth"] for entry in hazards(table) if entry["growth"]} == growth
+    assert table.is_so("follows_image") is not any(word in ("blocked", "needs_image") for word in growth.values())
 
 
 def test_spans_lie_within_the_releases():

@@ -107,9 +107,10 @@ def test_images_are_read_and_watchers_of_this_host_found(monkeypatch):
     health.add_images(facts, lambda: ceph, True)
     assert [entry["image_bytes"] for entry in facts] == [64 * MIB, None, None]
     assert facts[0]["watched"] is True and "does not exist" in facts[1]["image_error"] and facts[2]["image_error"] is None
-    ceph.watchers = ["192.0.2.77:0/123"]
+    assert facts[0]["image_primary"] is None
+    ceph.watchers, ceph.primary = ["192.0.2.77:0/123"], "on the mirror peer site-b"
     health.add_images(facts, lambda: ceph, True)
-    assert facts[0]["watched"] is False
+    assert facts[0]["watched"] is False and facts[0]["image_primary"] == "on the mirror peer site-b" and facts[1]["image_primary"] is None
 
 
 def test_images_are_not_read_when_not_wanted():

@@ -40,4 +40,4 @@ def test_as_a_process_on_this_machine() -> None:
     result = run_module("nvme_info", {})
     assert result["failed"] is False
     assert all(item["name"].startswith("nvme") for item in result["host"]["controllers"])
-    assert set(result["host"]) == {"hostnqn", "hostid", "multipath", "controllers", "namespaces", "problems"}
+    assert set(result["host"]) == {"hostnqn", "hostid", "multipath", "kernel", "rescan_hazard", "controllers", "namespaces", "problems"}

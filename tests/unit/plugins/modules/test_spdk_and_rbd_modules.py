@@ -91,6 +91,7 @@ def test_target_info_without_ceph_goes_on(base, target):
     assert not result["failed"] and not result["changed"]
     (bdev,) = result["target"]["bdevs"]
     assert bdev["image_bytes"] is None and "absent.conf" in bdev["image_error"] and bdev["watched"] is None
+    assert result["target"]["pools"] == [] and bdev["image_primary"] is None
     assert result["target"]["fsid"] is None and result["target"]["release"]["major"] == 26
     assert {problem["severity"] for problem in result["target"]["problems"]} == {"warning"}
     silent = run_module("spdk_target_info", {**base, "images": False, "connections": False})
@@ -235,7 +236,8 @@ import json, sys
 if "detail" in sys.argv:
     print(json.dumps([{"pool_name": "p", "quota_max_bytes": 0, "flags_names": "hashpspool,nearfull"}]))
     sys.exit(0)
-print(json.dumps({"fsid": "0b6f5a3e-5c0a-4d3c-a0f4-5d5c9b1f7a11"} if "fsid" in sys.argv else {"pools": [{"name": "p", "stats": {"max_avail": 1000}}]}))
+df = {"pools": [{"name": "p", "stats": {"max_avail": 1000, "stored": 500}}]}
+print(json.dumps({"fsid": "0b6f5a3e-5c0a-4d3c-a0f4-5d5c9b1f7a11"} if "fsid" in sys.argv else df))
 """
 
 
@@ -265,7 +267,9 @@ def test_images_through_the_programs(programs, tmp_path):
     done = run_module("rbd_image", wish, env=programs)
     assert checked["changed"] and checked["changes"] == done["changes"]
     assert [(image["before_bytes"], image["size_bytes"]) for image in done["images"]] == [(64 * MIB, 128 * MIB), (None, 1024 * MIB)]
-    assert done["pools"] == [{"pool": "p", "exists": True, "free_bytes": 1000, "max_bytes": None, "full": False, "nearfull": True}]
+    limits = {"max_bytes": None, "full": False, "nearfull": True}
+    pool = {"pool": "p", "exists": True, "free_bytes": 1000, "stored_bytes": 500, "provisioned_bytes": None, **limits, "error": None}
+    assert done["pools"] == [pool]
     locks = json.loads((tmp_path / "images.locks").read_text())
     assert sorted(locks) == ["rbd_header.one nvmeof.spdk.grow", "rbd_header.one nvmeof.spdk.lease"] and not any(locks.values()), "all were given back"
     assert run_module("rbd_image", wish, env=programs)["changed"] is False

@@ -310,3 +310,15 @@ def test_the_start_up_file_gains_and_loses_only_the_volume():
     assert merge(one, add, [], found)["subsystems"][0]["config"][2]["params"]["cluster_name"] == "only"
     assert merge(merged, {}, [{"pool": "p", "image": "new"}], {}) == document()
     assert merge(document(), {}, [{"pool": "q", "image": "old"}], {}) == document(), "another pool's image of that name"
+
+
+def test_before_21_07_the_new_volume_is_opened_as_its_cluster_says():
+    add = {"bdevs": [{"name": "new", "pool": "p", "image": "new"}], "subsystems": [], "config_defaults": {"client_mount_timeout": 30}}
+    found = {"release": {"major": 20, "minor": 10}, "bdevs": [{"name": "new", "cluster": "c"}], "subsystems": []}
+    for cluster, access in (
+        ({"user": "spdk"}, {"user_id": "spdk"}),
+        ({"config_param": {"mon_host": "a"}}, {"config": {"client_mount_timeout": "30", "mon_host": "a"}}),
+    ):
+        merged = merge(document(), {**add, "clusters": [{"name": "c", **cluster}]}, [], found)
+        params = merged["subsystems"][0]["config"][1]["params"]
+        assert params == {"name": "new", "pool_name": "p", "rbd_name": "new", "block_size": 512, **access}

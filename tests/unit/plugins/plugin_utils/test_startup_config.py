@@ -154,7 +154,8 @@ def test_an_old_release_gets_its_own_names_and_nothing_it_lacks() -> None:
     ]
     assert "uuid" not in calls(content)[0][1] and dict(calls(content))["nvmf_subsystem_add_ns"]["namespace"]["uuid"] == FOUND_BDEVS[0]["uuid"]
     for lacking, words in (
-        ({"clusters": CLUSTERS}, "bdev_rbd_register_cluster"),
+        ({"clusters": [{**CLUSTERS[0], "config_file": "/etc/ceph/two.conf"}]}, "no config_file other than /etc/ceph/ceph.conf .*22.01 or later"),
+        ({"bdevs": [{**bdev, "cluster": "gone"}]}, "the cluster gone is not declared"),
         ({"bdevs": [{**bdev, "read_only": True}]}, "no parameter read_only in SPDK 19.01"),
         ({"crdt": [1, 1, 1]}, "nvmf_set_crdt"),
         ({"keys": [{"name": "k", "path": "/k"}]}, "keyring_file_add_key"),
@@ -164,6 +165,18 @@ def test_an_old_release_gets_its_own_names_and_nothing_it_lacks() -> None:
     ):
         with pytest.raises(StartupConfigError, match=words):
             render({**plain, **lacking}, release(19, 1))
+
+
+def test_before_21_07_the_file_opens_each_bdev_as_its_cluster_says() -> None:
+    bdev = {**BDEVS[0], "read_only": False}
+    declared = {"clusters": CLUSTERS, "bdevs": [bdev], "config_defaults": {"client_mount_timeout": 30}}
+    content = render(declared, release(21, 4))
+    assert methods(content) == ["bdev_rbd_create", "bdev_wait_for_examine"]
+    assert calls(content)[0][1] == {"name": "vol-1", "pool_name": "pool-1", "rbd_name": "vol-1", "block_size": 512, "user_id": "spdk"}
+    given = {"clusters": [{"name": "ceph", "config_param": {"mon_host": "192.0.2.1", "rbd_cache": False}, "key_file": "/k"}]}
+    params = calls(render({**declared, **given}, release(21, 4)))[0][1]
+    assert params["config"] == {"client_mount_timeout": "30", "mon_host": "192.0.2.1", "rbd_cache": "False", "keyring": "/k"}
+    assert "user_id" not in params
 
 
 def test_ana_states_before_a_listener_could_be_added_with_one() -> None:
