@@ -177,7 +177,7 @@ def lab(limit: float) -> Tally:
 
 
 MINUTES = 60.0
-LAYERS = "tests/integration/libvirt/test_nvme_layers.py"
+LAYERS = ("tests/integration/libvirt/test_nvme_layers.py", "tests/integration/libvirt/test_guest_filesystem.py")
 LEVELS = [
     Level("lint", lint, 20 * MINUTES, beside=True),
     Level("sanity", sanity, 60 * MINUTES, beside=True),
@@ -186,10 +186,10 @@ LEVELS = [
     Level("simulator", _pytest("simulator", "tests/integration/simulator"), 30 * MINUTES, beside=True),
     Level("awx", _pytest("awx", "tests/integration/awx"), 20 * MINUTES, beside=True),
     Level("ceph", _pytest("ceph", "tests/integration/ceph"), 60 * MINUTES),
-    Level("libvirt", _pytest("libvirt", "tests/integration/libvirt", f"--ignore={LAYERS}"), 60 * MINUTES),
+    Level("libvirt", _pytest("libvirt", "tests/integration/libvirt", *(f"--ignore={path}" for path in LAYERS)), 60 * MINUTES),
     Level("lab", lab, 240 * MINUTES),
-    # a guest with multipathd, LUKS and LVM of its own: several minutes in an emulated machine
-    Level("layers", _pytest("layers", LAYERS), 60 * MINUTES, usual=False),
+    # a guest with multipathd, LUKS, LVM and file systems of its own: several minutes in an emulated machine
+    Level("layers", _pytest("layers", *LAYERS), 60 * MINUTES, usual=False),
     Level("sanity-oldest", _other_sanity("2.17", "python3.10"), 60 * MINUTES, usual=False),
     Level("sanity-newest", _other_sanity("2.21", "python3.12"), 60 * MINUTES, usual=False),
 ]

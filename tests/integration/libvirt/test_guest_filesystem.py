@@ -77,9 +77,9 @@ def test_file_systems_take_what_their_disks_have(guest, resize, run, growpart):
         loop.grow(SIZES[target][1] * MIB)
     result = resize(disks=[{"domain": domain.name, "target": target} for target in TARGETS], guest_agent="require")
     assert not result["failed"], result
-    before = shell.script("df -k /mnt/a /mnt/b /mnt/c /mnt/e")
+    before = shell.script("df -k --output=target,size /mnt/a /mnt/b /mnt/c /mnt/e")
     checked = run(domain, check=True)
-    assert shell.script("df -k /mnt/a /mnt/b /mnt/c /mnt/e") == before
+    assert shell.script("df -k --output=target,size /mnt/a /mnt/b /mnt/c /mnt/e") == before
     grown = run(domain)
     assert not grown["failed"], grown
     assert states(grown) == states(checked) == {**dict.fromkeys(TARGETS, ("grown", True)), "vdd": ("not_grown", False)}
@@ -130,13 +130,16 @@ def test_the_role_tells_file_systems_apart_from_capacity(guest, hypervisor, tmp_
     for target in ("vda", "vdd"):
         disks[target].grow(SIZES[target][1] * MIB)
     both = [{"domain": domain.name, "target": target} for target in ("vda", "vdd")]
-    planned = {"targets": {}, "initiators": {}, "layers": {}, "hypervisors": {"h1": both}, "filesystems": {"h1": both}, "volumes": [], "wanted_bytes": 0}
+    work = {"targets": {}, "initiators": {}, "layers": {}, "hypervisors": {"h1": both}, "filesystems": {"h1": both}}
+    planned = {**work, "stages": {"rest": work}, "volumes": [], "wanted_bytes": 0}
     tasks = [
         {"name": f"Run {part}", "ansible.builtin.include_role": {"name": "nvmeof.spdk.volume_growth", "tasks_from": part}} for part in ("grow_hosts", "report")
     ]
-    play = {"name": "Grow", "hosts": "h1", "gather_facts": False, "vars": {"volume_growth__plan": planned}, "tasks": tasks}
+    play = {"name": "Grow", "hosts": "h1", "gather_facts": False, "vars": {"volume_growth__plan": planned, "volume_growth__run": {"id": "one"}}, "tasks": tasks}
     (tmp_path / "play.yml").write_text(json.dumps([play]), encoding="utf-8")
     variables = {"ansible_connection": "local", "ansible_python_interpreter": hypervisor.python}
+    # what the entry point "plan" sets on every host
+    variables.update({"volume_growth__stopped": "", "volume_growth__host_state": "", "volume_growth__host_error": ""})
     (tmp_path / "inventory.yml").write_text(json.dumps({"all": {"hosts": {"h1": variables}}}), encoding="utf-8")
 
     def play_it() -> subprocess.CompletedProcess[str]:
