@@ -77,7 +77,7 @@ class Bench:
         for text in wrong:
             self.check(False, text)
         self.runner = Runner(self.fleet)
-        every = {"select": f"[?pool=='{POOL}']"}
+        every = {"select": f"[?pool=='{POOL}']", "canary": self.options.canary}
         volumes = self.options.volumes
         one = max(1, volumes // 2)
         size = START

@@ -19,6 +19,7 @@ class Options:
     """Sizes of the fleet, and what is run on it.
 
     ``forks`` 0: what playbooks/ansible.cfg says. ``ceph_ms``: milliseconds that each operation of the Ceph stand-in takes.
+    ``canary`` is grow_volume's option of that name.
     """
 
     hosts: int
@@ -30,6 +31,7 @@ class Options:
     plan_volumes: int
     plan_hosts: int
     runs: tuple[str, ...]
+    canary: str
     out: Path
 
     @property
@@ -59,6 +61,7 @@ def read() -> Options:
         plan_volumes=number("PLAN_VOLUMES", 300),
         plan_hosts=number("PLAN_HOSTS", 500),
         runs=tuple((os.environ.get("BENCH_RUNS") or ",".join(RUNS)).split(",")),
+        canary=os.environ.get("BENCH_CANARY") or "",
         out=Path(os.environ.get("BENCH_OUT") or ROOT / "build" / "bench").absolute(),
     )
     if not (1 <= options.hosts <= 250 and options.hosts <= options.subsystems <= options.volumes and (options.targets == 1 or options.targets % 2 == 0)):
