@@ -328,6 +328,10 @@ def _wait_for_reboot(volume: t.Mapping[str, t.Any], goal: int) -> bool:
     return all(hop == "guest" and (reading.get("reboot") or reading["bytes"] is None) for hop, reading in missing)
 
 
+#: What :func:`outcome` reads of a planned row whose volume was measured again.
+COMPARED = ("volume", "wanted_bytes", "verdict", "bytes", "blockers")
+
+
 def outcome(
     volumes: t.Sequence[dict[str, t.Any]], planned: t.Mapping[str, t.Any], guest_required: bool = False, only: t.Sequence[str] | None = None
 ) -> dict[str, t.Any]:
