@@ -2,18 +2,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026, nvmeof.spdk contributors
 
-# Two commands matter: "make demo" shows the collection at work, "make test" proves it.
+# Two commands matter: "make demo" shows the collection at work, "make test" proves it. "make bench" measures it.
 # Everything else is a part of one of them. All of them install what is missing and write below build/ only.
 
 LEVELS := lint sanity units report simulator awx ceph libvirt lab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test $(LEVELS) sanity-all lab-up lab-down lab-ssh format changelog clean
+.PHONY: help demo test bench $(LEVELS) sanity-all lab-up lab-down lab-ssh format changelog clean
 
 help:
 	@echo 'make demo          a Ceph, targets and hypervisors on this machine; volumes grown under running guests'
 	@echo 'make test          every level: $(LEVELS)'
 	@echo 'make LEVEL         one level of the above'
+	@echo 'make bench         1000 volumes grown on 50 light hosts, measured; smaller: make bench BENCH_HOSTS=5 BENCH_VOLUMES=100'
 	@echo 'make sanity-all    the sanity tests also with the oldest and the newest supported ansible-core'
 	@echo 'make lab-up        start the lab and leave it running; lab-ssh HOST=name, lab-down'
 	@echo 'make format        lay out the Python files and sort their imports'
@@ -28,6 +29,9 @@ test:
 
 $(LEVELS):
 	tests/run $@
+
+bench:
+	tests/run --prepare bench -- tests/bench/bench
 
 sanity-all:
 	tests/run sanity sanity-oldest sanity-newest

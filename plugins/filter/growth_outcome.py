@@ -48,7 +48,7 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.nvmeof.spdk.plugins.plugin_utils._growth import outcome
+from ansible_collections.nvmeof.spdk.plugins.plugin_utils._growth import COMPARED, outcome
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._plain import as_bool, plain
 
 
@@ -57,7 +57,12 @@ def growth_outcome(
 ) -> dict[str, t.Any]:
     """What became of the plan."""
     try:
-        return outcome(plain(volumes), plain(planned), as_bool(plain(guest_required)), plain(only))
+        known = plain(volumes)
+        there = {volume["volume"] for volume in known}
+        # of a volume that is still there the plan's readings do not count any more, and they are most of a plan
+        rows = [plain(row if row["volume"] not in there else {key: row.get(key) for key in COMPARED}) for row in planned["volumes"]]
+        before = {"allow_degraded": plain(planned.get("allow_degraded", False)), "volumes": rows}
+        return outcome(known, before, as_bool(plain(guest_required)), plain(only))
     except (KeyError, TypeError) as exc:
         raise AnsibleFilterError(f"growth_outcome: not a plan of growth_plan: {type(exc).__name__} {exc}") from exc
 

@@ -39,11 +39,33 @@ options:
     description: A JMESPath expression over the rows of the truth table that narrows the volumes.
     type: str
     default: ''
-  skip_blocked:
+  on_blocked:
     description:
-      - Whether volumes that are not blocked go on where others are. RV(ignore:blocked) is then true only if all are blocked or one is critical.
-    type: bool
-    default: false
+      - What a blocked volume means for the others.
+      - V(stop), nothing may be touched. V(skip), the others go on, so RV(ignore:blocked) is true only if all are blocked, and RV(ignore:skipped) names
+        those that are left out.
+    type: str
+    choices: [stop, skip]
+    default: stop
+  wishes:
+    description: Volumes with a size each, from P(nvmeof.spdk.growth_wishes#filter). With any of them O(size), O(volume) and O(exact) have no meaning.
+    type: list
+    elements: dict
+    default: []
+  headroom:
+    description:
+      - What the pools' figures (MAX AVAIL, quota, full and nearly full) mean for the volumes that are to grow, all of a pool together.
+      - V(auto), what they forbid blocks, and it is told where there are none. V(require), missing figures block, too. V(warn), they are told, and only a full
+        pool blocks. V(off), they are not looked at.
+    type: str
+    choices: [auto, require, warn, 'off']
+    default: auto
+  overcommit_ratio:
+    description:
+      - How many times what a pool can hold (what it stores and C(MAX AVAIL)) all its images together may have. Empty for any.
+      - It needs pools measured with O(nvmeof.spdk.spdk_target_info#module:provisioned) or O(nvmeof.spdk.rbd_image_info#module:provisioned).
+    type: raw
+    default: ''
   silent:
     description: Who did not answer, from P(nvmeof.spdk.measurement_errors#filter); told with the plan.
     type: list
@@ -81,8 +103,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - The plan; RV(ignore:volumes), RV(ignore:lines), RV(ignore:blocked), RV(ignore:needed), the work by host, and RV(ignore:stages), the same for the
-      canary and for the rest.
+    - The plan; RV(ignore:volumes), RV(ignore:lines), RV(ignore:blocked), RV(ignore:skipped), RV(ignore:needed), RV(ignore:pools), the work by host, and
+      RV(ignore:stages), the same for the canary and for the rest.
   type: dict
 """
 
@@ -90,7 +112,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import CapacityError
-from ansible_collections.nvmeof.spdk.plugins.plugin_utils._growth import GrowthError, audit, plan, resolve
+from ansible_collections.nvmeof.spdk.plugins.plugin_utils._growth import GrowthError, audit, plan
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._plain import as_bool, as_list, plain
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._select import SelectError
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._select import select as select_rows
@@ -106,23 +128,24 @@ def growth_plan(
     silent: t.Sequence[str] = (),
     lease_owner: str = "",
     lease_wait: t.Any = 0,
-    skip_blocked: t.Any = False,
+    on_blocked: str = "stop",
     grow_layers: t.Any = False,
     grow_filesystem: t.Any = False,
     canary: t.Any = "",
+    wishes: t.Sequence[dict[str, t.Any]] = (),
+    headroom: str = "auto",
+    overcommit_ratio: t.Any = "",
 ) -> dict[str, t.Any]:
     """The plan for growing what is meant to ``size``."""
     try:
         known = plain(volumes)
-        handles = as_list(plain(volume))
+        handles, listed, only = as_list(plain(volume)), plain(wishes), None
         if plain(select):
             rows = select_rows(audit([item for item in known if not item.get("orphan")]), plain(select))
-            names = [row["volume"] for row in rows]
-            if not names:
+            only = {row["volume"]: True for row in rows}
+            if not only:
                 raise SelectError(f"no volume matches {select!r}")
-            if handles:
-                names = [item["volume"] for item in resolve(known, handles, plain(silent)) if item["volume"] in names]
-            handles = names
+            handles = handles or list(only)
         return plan(
             known,
             plain(size),
@@ -130,12 +153,16 @@ def growth_plan(
             as_bool(plain(exact)),
             as_bool(plain(allow_degraded)),
             plain(silent),
-            skip_blocked=as_bool(plain(skip_blocked)),
+            on_blocked=plain(on_blocked) or "stop",
             lease_owner=plain(lease_owner),
             lease_wait=int(plain(lease_wait)),
             grow_layers=as_bool(plain(grow_layers)),
             grow_filesystem=as_bool(plain(grow_filesystem)),
             canary=plain(canary),
+            wishes=listed,
+            only=only,
+            headroom=plain(headroom) or "auto",
+            overcommit_ratio=plain(overcommit_ratio),
         )
     except (GrowthError, CapacityError, SelectError) as exc:
         raise AnsibleFilterError(str(exc)) from exc

@@ -296,7 +296,7 @@ class Leases:
             if self._renewer is None and ceph.renews_beside:
                 self._renewer = threading.Thread(target=self._renew_beside, args=(duration / 6,), daemon=True)
                 self._renewer.start()
-            self.renew()
+            self._renew_unless_beside(spec)
             now = ceph.state(spec)
             if now.size_bytes < planned[spec].size_bytes or now.header != planned[spec].header:
                 raise HopError(
@@ -355,10 +355,11 @@ class Leases:
         while not self._stop.wait(pause):
             self.renew()
 
-    def renew(self) -> None:
-        """Renew what has used a third of its time; never raises (:meth:`require` does)."""
+    def renew(self, only: ImageSpec | None = None) -> None:
+        """Renew what has used a third of its time, of all images or of one; never raises (:meth:`require` does)."""
         with self._mutex:
-            for spec, held in list(self._held.items()):
+            for spec in list(self._held) if only is None else [only] if only in self._held else []:
+                held = self._held[spec]
                 if held.lost or self._ceph is None or time.monotonic() - held.renewed < held.lock.duration / 3:
                     continue
                 started = time.monotonic()
@@ -371,13 +372,17 @@ class Leases:
                 else:
                     held.renewed, held.trouble = started, None
 
+    def _renew_unless_beside(self, spec: ImageSpec) -> None:
+        """Before each step on an image: its own lease, and where no thread does it those of all others (which for each of a thousand would add up)."""
+        self.renew(None if self._renewer is None else spec)
+
     def holds(self, spec: ImageSpec) -> bool:
         """Whether this call took the lease on this image (:meth:`require` tells whether it still has it)."""
         return spec in self._held
 
     def require(self, spec: ImageSpec) -> None:
         """Raise :class:`LeaseLostError` unless the lease on this image is still held; renews it when that is due."""
-        self.renew()
+        self._renew_unless_beside(spec)
         held = self._held.get(spec)
         if held is not None and not held.lost and time.monotonic() - held.renewed < held.lock.duration:
             return

@@ -56,6 +56,29 @@ MIRRORED_FEATURES = 1 << 6 | 1 << 10
 _T = t.TypeVar("_T")
 
 
+class _Worker:
+    """A thread that does one thing after the other; a new thread for each of a thousand images' many calls would cost more than the calls."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[tuple[t.Callable[[], t.Any], queue.SimpleQueue[tuple[bool, t.Any]]]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def start(self, work: t.Callable[[], t.Any]) -> queue.SimpleQueue[tuple[bool, t.Any]]:
+        """Begin ``work``; where its outcome will be: (True, result) or (False, exception)."""
+        box: queue.SimpleQueue[tuple[bool, t.Any]] = queue.SimpleQueue()
+        self._jobs.put((work, box))
+        return box
+
+    def _run(self) -> None:
+        while True:
+            work, box = self._jobs.get()
+            try:
+                box.put((True, work()))
+            except BaseException as error:  # pylint: disable=broad-except  # handed to the waiting thread
+                box.put((False, error))
+            del work, box  # an idle thread keeps nothing alive
+
+
 class LibrbdCeph(Ceph):
     """Through python3-rados and python3-rbd."""
 
@@ -65,6 +88,8 @@ class LibrbdCeph(Ceph):
     def __init__(self, options: CephOptions) -> None:
         super().__init__(options)
         self._stuck = False
+        #: Threads that wait for work; each caller takes one for the time of its call.
+        self._workers: list[_Worker] = []
         conf = {
             # Ceph's own defaults are 300 s and for ever
             "client_mount_timeout": str(options.timeout),
@@ -93,26 +118,22 @@ class LibrbdCeph(Ceph):
             ) from error
 
     def _bounded(self, work: t.Callable[[], _T], spec: ImageSpec | None, call: str, grace: int = 5) -> _T:
-        """``work()`` in a thread that is given up after the time-out: librbd waits for a hung lock owner without end.
+        """``work()`` in another thread, which is given up after the time-out: librbd waits for a hung lock owner without end.
 
         ``grace`` lets Ceph's own time-outs, which say more, come first.
         """
         if self._stuck:
             raise self._dead(spec, call)
-        box: queue.Queue[tuple[bool, t.Any]] = queue.Queue()
-
-        def run() -> None:
-            try:
-                box.put((True, work()))
-            except BaseException as error:  # pylint: disable=broad-except  # handed to the waiting thread
-                box.put((False, error))
-
-        threading.Thread(target=run, daemon=True).start()
         try:
-            fine, value = box.get(timeout=self.options.timeout + grace)
+            worker = self._workers.pop()
+        except IndexError:
+            worker = _Worker()
+        try:
+            fine, value = worker.start(work).get(timeout=self.options.timeout + grace)
         except queue.Empty:
-            self._stuck = True
+            self._stuck = True  # and its thread is left to itself
             raise self._dead(spec, call) from None
+        self._workers.append(worker)
         if fine:
             return value
         raise value

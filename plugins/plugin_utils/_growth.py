@@ -11,12 +11,18 @@ import typing as t
 
 from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import human, parse_image_size
 
-from ._growth_layers import hand_out_disks, hand_out_filesystems, hand_out_layers, problems_of
+from . import _growth_headroom as headroom_rules
+from ._growth_blockers import blockers_of, fleet_notes, notes_of
+from ._growth_layers import hand_out_disks, hand_out_filesystems, hand_out_layers
 from ._growth_stages import canaries, merged, no_work, stages
+from ._growth_wishes import told
 from ._lease import lease_blocker, lease_line
 from ._plain import as_list
-from ._verdict import critical_of, goal_at, goal_of, hop_bytes, judge, lagging, row_of, unproven
-from ._volumes import HOPS, LEFT_OUT
+from ._verdict import goal_at, goal_of, hop_bytes, judge, lagging, row_of, unproven
+from ._volumes import HOPS
+
+#: So many volumes are listed in an error.
+MOST_TOLD = 30
 
 
 class GrowthError(Exception):
@@ -49,91 +55,83 @@ def handles_of(volume: t.Mapping[str, t.Any]) -> set[str]:
 
 
 def _known(volumes: t.Sequence[t.Mapping[str, t.Any]]) -> str:
-    return ", ".join(f"{volume['volume']} ({volume['uuid'] or 'not exported'})" for volume in volumes) or "none"
+    text = ", ".join(f"{volume['volume']} ({volume['uuid'] or 'not exported'})" for volume in volumes[:MOST_TOLD]) or "none"
+    return text + (f" and {len(volumes) - MOST_TOLD} more (audit_volumes lists them)" if len(volumes) > MOST_TOLD else "")
+
+
+class Handles:
+    """The volumes by every name that they have, looked up many times."""
+
+    def __init__(self, volumes: t.Sequence[dict[str, t.Any]], silent: t.Sequence[str] = ()) -> None:
+        """``silent`` (text) tells who did not answer: their volumes are not among those that can be found."""
+        self.managed = [volume for volume in volumes if not volume.get("orphan")]
+        self.unheard = f"; not heard: {' | '.join(silent)}" if silent else ""
+        self._by_name: dict[str, list[dict[str, t.Any]]] = {}
+        self._by_uuid: dict[str, list[dict[str, t.Any]]] = {}
+        for volume in self.managed:
+            for name in handles_of(volume):
+                self._by_name.setdefault(name, []).append(volume)
+            for uuid in volume["uuids"]:
+                self._by_uuid.setdefault(uuid, []).append(volume)
+
+    def problem(self, handle: str) -> str | None:
+        """What is wrong with a handle: it means none or several; None for nothing."""
+        found = self._found(handle)
+        if not found:
+            return f"volume {handle!r} was not found"
+        if len(found) > 1:
+            return f"volume {handle!r} is ambiguous; write the image, the UUID or host:device of one of: {_known(found)}"
+        return None
+
+    def _found(self, handle: str) -> list[dict[str, t.Any]]:
+        return self._by_name.get(handle) or self._by_uuid.get(handle.lower()) or []
+
+    def volume(self, handle: str) -> dict[str, t.Any]:
+        """The volume that a handle without a problem means."""
+        return self._found(handle)[0]
+
+    def only(self) -> dict[str, t.Any]:
+        """The only volume there is; raises :class:`GrowthError` for none or several."""
+        if len(self.managed) == 1:
+            return self.managed[0]
+        if not self.managed:
+            raise GrowthError(
+                "no target of the inventory exports an RBD image, so there is no volume to grow; deploy one with nvmeof.spdk.deploy_target" + self.unheard
+            )
+        raise GrowthError(f"the inventory has {len(self.managed)} volumes; say which with -e volume=... : {_known(self.managed)}")
+
+    def not_found(self, text: str) -> GrowthError:
+        """An error that also says what there is."""
+        return GrowthError(f"{text}; the inventory has: {_known(self.managed)}{self.unheard}")
 
 
 def resolve(volumes: t.Sequence[dict[str, t.Any]], wanted: t.Any, silent: t.Sequence[str] = ()) -> list[dict[str, t.Any]]:
     """The volumes that the handles in ``wanted`` (a list, or text with commas) mean; without any handle the only volume there is.
 
-    ``silent`` (text) tells who did not answer: their volumes are not among those that can be found. Raises :class:`GrowthError` for a handle that
-    means none or more than one, and for no handle among several volumes.
+    Raises :class:`GrowthError` for handles that mean none or more than one, all of them at once, and for no handle among several volumes.
     """
-    unheard = f"; not heard: {' | '.join(silent)}" if silent else ""
-    managed = [volume for volume in volumes if not volume.get("orphan")]
-    handles = as_list(wanted)
-    if not handles:
-        if len(managed) == 1:
-            return managed
-        if not managed:
-            raise GrowthError(
-                "no target of the inventory exports an RBD image, so there is no volume to grow; deploy one with nvmeof.spdk.deploy_target" + unheard
-            )
-        raise GrowthError(f"the inventory has {len(managed)} volumes; say which with -e volume=... : {_known(managed)}")
-    chosen: list[dict[str, t.Any]] = []
-    for handle in handles:
-        found = [volume for volume in managed if handle in handles_of(volume) or handle.lower() in volume["uuids"]]
-        if not found:
-            raise GrowthError(f"volume {handle!r} was not found; the inventory has: {_known(managed)}{unheard}")
-        if len(found) > 1:
-            raise GrowthError(f"volume {handle!r} is ambiguous; write the image, the UUID or host:device of one of: {_known(found)}")
-        if found[0] not in chosen:
-            chosen.append(found[0])
-    return chosen
+    return [volume for volume, _wish in _wished(Handles(volumes, silent), [{"where": "volume", "volume": handle} for handle in as_list(wanted)])]
 
 
-def _silent_targets(volume: t.Mapping[str, t.Any]) -> list[str]:
-    return [reading["host"] for reading in volume["readings"]["bdev"] if reading["bytes"] is None]
-
-
-def _leads_to_silence(volume: t.Mapping[str, t.Any], path: t.Mapping[str, t.Any]) -> bool:
-    """Whether a path may lead to a target that nobody could ask: one is silent, and the others do not listen at the path's address."""
-    portals = {portal for reading in volume["readings"]["namespace"] for portal in reading.get("portals") or []}
-    return bool(_silent_targets(volume)) and path["portal"] not in portals
-
-
-def blockers_of(volume: t.Mapping[str, t.Any], wanted: int, exact: bool, allow_degraded: bool, grow_layers: bool = False) -> list[dict[str, str]]:
-    """What forbids to touch this volume, each with ``hop``, ``object``, ``problem``, ``remedy``."""
-
-    def blocker(hop: str, obj: str, problem: str, remedy: str) -> dict[str, str]:
-        return {"hop": hop, "object": obj, "problem": problem, "remedy": remedy, "severity": "blocker"}
-
-    found = list(critical_of(volume))
-    found += problems_of(volume, goal_of(volume, wanted) or wanted, grow_layers)
-    image = hop_bytes(volume, "image")
-    if image is None:
-        errors = "; ".join(f"{reading['host']}: {reading['error']}" for reading in volume["readings"]["image"]) or "no host was asked"
-        found.append(
-            blocker(
-                "image",
-                volume["volume"],
-                f"nobody can read the image's true size ({errors})",
-                "give the target or a host of the group ceph_clients python3-rbd (or the rbd tool) and a keyring; without the size nothing is resized",
-            )
-        )
-    elif exact and image > wanted:
-        found.append(
-            blocker(
-                "image", volume["volume"], f"the image has {human(image)}, more than the exact {human(wanted)}", "capacity only grows; ask for the larger size"
-            )
-        )
-    left_out = {reading["host"]: hop for hop in ("bdev", "device", "disk") for reading in volume["readings"][hop] if reading["error"] == LEFT_OUT}
-    if left_out:
-        names = ", ".join(sorted(left_out))
-        problem = f"{LEFT_OUT}: {names}; the volume is on them, or nobody knows that it is not"
-        found.append(blocker(HOPS[min(map(HOPS.index, left_out.values()))], names, problem, "run it without --limit; what grows is chosen with volume=..."))
-    for reading in volume["readings"]["bdev"]:
-        if reading["bytes"] is None and reading["error"] != LEFT_OUT and not allow_degraded:
-            remedy = "bring the target back; every target must show the new size before a host may see it (allow_degraded goes on without it)"
-            found.append(blocker("bdev", f"{reading['host']}:{reading['object']}", f"target {reading['host']} cannot be read: {reading['error']}", remedy))
-    for reading in volume["readings"]["path"]:
-        label = f"{reading['host']}:{reading['object']}"
-        if reading["state"] != "live" and not allow_degraded:
-            found.append(blocker("path", label, f"the path is {reading['state']}", "restore the path, or disconnect it if it is gone for good"))
-        elif reading["state"] == "live" and _leads_to_silence(volume, reading):
-            silent = ", ".join(_silent_targets(volume))
-            remedy = f"make {silent} answer, or stop it, so that hosts leave it: with a living path of the old size the device would fall back to that size"
-            found.append(blocker("path", label, f"the path is live, and no target that answers listens there; {silent} cannot be read", remedy))
-    return found
+def _wished(known: Handles, wishes: t.Sequence[dict[str, t.Any]]) -> list[tuple[dict[str, t.Any], dict[str, t.Any]]]:
+    """Each volume that is meant, once, with its wish; every wish that cannot be used is told in one :class:`GrowthError`."""
+    if not wishes:
+        return [(known.only(), {})]
+    chosen: dict[str, tuple[dict[str, t.Any], dict[str, t.Any]]] = {}
+    bad: list[tuple[str, str]] = []
+    for wish in wishes:
+        problem = wish.get("problem") or known.problem(wish["volume"])
+        if problem:
+            bad.append((wish["where"], problem))
+            continue
+        volume = known.volume(wish["volume"])
+        _same, first = chosen.setdefault(volume["volume"], (volume, wish))
+        if first.get("size_bytes") != wish.get("size_bytes") or first.get("exact") != wish.get("exact"):
+            bad.append((wish["where"], f"{wish['volume']} is {volume['volume']}, which {first['where']} ({first['volume']}) wants otherwise; name it once"))
+    if bad:
+        text = bad[0][1] if len(bad) == 1 and bad[0][0] == "volume" else told(bad, len(wishes))
+        raise known.not_found(text) if any("was not found" in problem for _where, problem in bad) else GrowthError(text)
+    return list(chosen.values())
 
 
 def _steps_for(volume: t.Mapping[str, t.Any], goal: int) -> list[dict[str, t.Any]]:
@@ -152,64 +150,106 @@ def plan(
     exact: bool = False,
     allow_degraded: bool = False,
     silent: t.Sequence[str] = (),
-    skip_blocked: bool = False,
+    on_blocked: str = "stop",
     lease_owner: str = "",
     lease_wait: int = 0,
     grow_layers: bool = False,
     grow_filesystem: bool = False,
     canary: t.Any = "",
+    wishes: t.Sequence[dict[str, t.Any]] = (),
+    only: t.Container[str] | None = None,
+    headroom: str = "auto",
+    overcommit_ratio: t.Any = "",
 ) -> dict[str, t.Any]:
-    """The growth of the volumes meant by ``handles`` to ``size`` (text such as 800G).
+    """The growth of the volumes meant by ``wishes`` (of ``_growth_wishes``), or by ``handles`` to ``size`` (text such as 800G).
 
-    A lease that another run than ``lease_owner`` holds on an image that is to grow blocks, if it lasts longer than ``lease_wait`` seconds.
+    ``only`` narrows them to these names. A lease that another run than ``lease_owner`` holds on an image that is to grow blocks, if it lasts longer than
+    ``lease_wait`` seconds. ``headroom`` and ``overcommit_ratio``: see ``_growth_headroom.check``.
 
-    Returns ``wanted_bytes``, ``volumes`` (rows of the truth table, each with ``steps`` and ``blockers``), ``blocked`` (whether nothing may be touched: any
-    volume is blocked, or with ``skip_blocked`` all are, or one is critical), ``needed`` (whether there is work), ``lines`` (text for people) and, by host,
-    what to pass to the modules: ``images``, ``targets``, ``initiators``, ``layers`` (with ``grow_layers``), ``hypervisors``, ``filesystems`` (with
-    ``grow_filesystem``, also of volumes without a step); ``stages`` has the same for the volumes that ``canary`` (a number, or handles) sends ahead, and for
-    the rest. Hosts get every object of a volume that has any step, because
-    the modules compare again and a hop may have moved since. Raises :class:`GrowthError` and ``CapacityError``.
+    Returns ``wanted_bytes`` (null where they differ), ``volumes`` (rows of the truth table, each with ``wanted_bytes``, ``then_bytes`` by hop, ``steps``,
+    ``blockers`` and ``notes``), ``blocked`` (whether nothing may be touched: any volume is blocked, or with ``on_blocked`` ``skip`` all are), ``skipped``
+    (names of the blocked volumes that others go on without), ``needed`` (whether there is work), ``pools`` (figures of those that grow), ``lines`` (text for
+    people) and, by host, what to pass to the modules: ``images``, ``targets``, ``initiators``, ``layers`` (with ``grow_layers``), ``hypervisors``,
+    ``filesystems`` (with ``grow_filesystem``, also of volumes without a step); ``stages`` has the same for the volumes that ``canary`` (a number, or handles)
+    sends ahead, and for the rest. Hosts get every object of a volume that has any step, because the modules compare again and a hop may have moved since.
+    Raises :class:`GrowthError` and ``CapacityError``.
     """
-    wanted = parse_image_size(size)
-    chosen = resolve(volumes, handles, silent)
+    if on_blocked not in ("stop", "skip"):
+        raise GrowthError(f"on_blocked is {on_blocked!r}; it is stop (nothing is touched) or skip (the other volumes go on)")
+    default = 0 if wishes else parse_image_size(size)
+    listed = list(wishes) or [{"where": "volume", "volume": handle} for handle in as_list(handles)]
+    chosen = [(volume, wish) for volume, wish in _wished(Handles(volumes, silent), listed) if only is None or volume["volume"] in only]
+    if not chosen:
+        raise GrowthError("none of the volumes named matches the selection; leave one of the two out")
     rows: list[dict[str, t.Any]] = []
-    work_of = {}
-    notes: list[str] = []
-    for volume in chosen:
+    for volume, wish in chosen:
+        wanted = wish.get("size_bytes") or default
         goal = goal_of(volume, wanted) or wanted
-        row, work = row_of(volume, wanted), no_work()
+        row = row_of(volume, wanted)
         row["steps"] = _steps_for(volume, goal)
-        row["blockers"] = blockers_of(volume, wanted, exact, allow_degraded, grow_layers)
+        row["blockers"] = blockers_of(volume, wanted, wish.get("exact", exact), allow_degraded, grow_layers)
+        row["notes"] = notes_of(volume)
         row["gaps"] = [f"{hop} {reading['host']}:{reading['object']}: {reading['error'] or 'not read'}" for hop, reading in unproven(volume)]
         row["lease"] = None
         if any(step["hop"] in ("image", "bdev") for step in row["steps"]):
             held = lease_blocker(volume, lease_owner, lease_wait)
-            row["blockers"] += [held] if held else []
+            row["blockers"] += [{"code": "lease", **held}] if held else []
             row["lease"] = None if held else lease_line(volume, lease_owner)
+        rows.append(row)
+    room = _room([(volume, row) for (volume, _wish), row in zip(chosen, rows) if not row["blockers"]], headroom, overcommit_ratio)
+    work_of = {}
+    notes: list[str] = room["lines"] + [f"  note: {text}" for text in fleet_notes([volume for volume, _wish in chosen])]
+    for (volume, _wish), row in zip(chosen, rows):
+        row["blockers"] += room["blockers"].get(row["volume"], [])
+        row["then_bytes"] = _then(volume, None if row["blockers"] else row["goal_bytes"])
+        work = no_work()
         if row["blockers"]:
             row["verdict"] = "blocked: " + row["blockers"][0]["problem"]
             if row["blockers"][0]["severity"] == "critical":
                 row["verdict"] = "critical: " + row["blockers"][0]["problem"]
         elif row["steps"]:
-            _hand_out(work, volume, goal, grow_layers)
+            _hand_out(work, volume, row["goal_bytes"], grow_layers)
         if grow_filesystem and not row["blockers"]:
-            told = hand_out_filesystems(work["filesystems"], volume)
-            notes += [f"  {told}"] if told else []
+            alone = hand_out_filesystems(work["filesystems"], volume)
+            notes += [f"  {alone}"] if alone else []
         if any(work.values()):
             work_of[row["volume"]] = work
-        rows.append(row)
     whole = merged(work_of.values())
+    blocked = [row["volume"] for row in rows if row["blockers"]]
+    stopped = bool(blocked) if on_blocked == "stop" else len(blocked) == len(rows)
+    sizes = {row["wanted_bytes"] for row in rows}
     return {
-        "wanted_bytes": wanted,
+        "wanted_bytes": sizes.pop() if len(sizes) == 1 else None,
         "volumes": rows,
         "chosen": [row["volume"] for row in rows],
-        "blocked": _stops(rows, skip_blocked),
+        "blocked": stopped,
+        "skipped": [] if stopped else blocked,
         "allow_degraded": allow_degraded,
         "needed": bool(whole["filesystems"]) or any(row["steps"] and not row["blockers"] for row in rows),
-        "lines": plan_lines(rows, wanted) + notes + [f"  not heard: {text}" for text in silent],
-        "stages": stages(work_of, canaries(list(work_of), (as_list(canary) or [""])[0], _canaries_named(chosen, canary))),
+        "pools": room["pools"],
+        "lines": plan_lines(rows) + notes + [f"  not heard: {text}" for text in silent],
+        "stages": stages(work_of, canaries(list(work_of), (as_list(canary) or [""])[0], _canaries_named([volume for volume, _wish in chosen], canary))),
         **whole,
     }
+
+
+def _room(growing: t.Sequence[tuple[dict[str, t.Any], dict[str, t.Any]]], headroom: str, overcommit_ratio: t.Any) -> dict[str, t.Any]:
+    """What the pools say to the images that are to grow."""
+    growths = [(volume, max(0, row["goal_bytes"] - row["bytes"]["image"])) for volume, row in growing]
+    try:
+        return headroom_rules.check(growths, headroom, overcommit_ratio)
+    except headroom_rules.HeadroomError as error:
+        raise GrowthError(str(error)) from error
+
+
+def _then(volume: t.Mapping[str, t.Any], goal: int | None) -> dict[str, int | None]:
+    """The bytes of every hop after the growth, the smallest of its readings; without a goal those that it has."""
+    then: dict[str, int | None] = {}
+    for hop in HOPS:
+        now = [reading["bytes"] for reading in volume["readings"][hop]]
+        after = [max(size, goal_at(reading, goal)) for size, reading in zip(now, volume["readings"][hop]) if size is not None] if goal is not None else []
+        then[hop] = min(after) if after and None not in now else hop_bytes(volume, hop)
+    return then
 
 
 def _canaries_named(chosen: t.Sequence[dict[str, t.Any]], canary: t.Any) -> list[str]:
@@ -218,14 +258,6 @@ def _canaries_named(chosen: t.Sequence[dict[str, t.Any]], canary: t.Any) -> list
     if not handles or all(str(handle).strip().isdigit() for handle in handles):
         return []
     return [volume["volume"] for volume in resolve(chosen, handles)]
-
-
-def _stops(rows: t.Sequence[t.Mapping[str, t.Any]], skip_blocked: bool) -> bool:
-    blocked = [row for row in rows if row["blockers"]]
-    if not skip_blocked:
-        return bool(blocked)
-    # what is critical has a cause that may reach further than one volume
-    return len(blocked) == len(rows) or any(item["severity"] == "critical" for row in blocked for item in row["blockers"])
 
 
 def _hand_out(work: dict[str, dict[str, list[dict[str, t.Any]]]], volume: t.Mapping[str, t.Any], goal: int, grow_layers: bool) -> None:
@@ -253,12 +285,12 @@ def _hand_out(work: dict[str, dict[str, list[dict[str, t.Any]]]], volume: t.Mapp
         work["hypervisors"].setdefault(host, []).extend(hand_out_disks(volume, host, goal))
 
 
-def plan_lines(rows: t.Sequence[t.Mapping[str, t.Any]], wanted: int) -> list[str]:
-    """The plan in words: a line per volume, a line per step, blocker and gap."""
+def plan_lines(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
+    """The plan in words: a line per volume, a line per step, blocker, note and gap."""
     lines = []
     for row in rows:
         state = "blocked" if row["blockers"] else f"{len(row['steps'])} step(s)" if row["steps"] else "nothing to do"
-        image = row["bytes"]["image"]
+        image, wanted = row["bytes"]["image"], row["wanted_bytes"]
         if not row["blockers"] and not row["steps"] and image is not None and image > wanted:
             state = f"satisfied: already larger ({human(image)})"
         lines.append(f"{row['volume']} ({row['uuid'] or 'not exported'}) -> {human(wanted)}: {state}")
@@ -268,6 +300,7 @@ def plan_lines(rows: t.Sequence[t.Mapping[str, t.Any]], wanted: int) -> list[str
             for step in row["steps"]
         ]
         lines += [f"  BLOCKED at {item['hop']} {item['object']}: {item['problem']}. Next step: {item['remedy']}" for item in row["blockers"]]
+        lines += [f"  note: {text}" for text in row["notes"]]
         lines += [f"  {row['lease']}"] if row.get("lease") else []
         lines += [f"  unproven: {gap}" for gap in row["gaps"]]
     return lines
@@ -287,6 +320,16 @@ def _forgiven(volume: t.Mapping[str, t.Any], allow_degraded: bool, guest_require
     if allow_degraded:
         hops |= {"bdev", "path"}
     return all(hop in hops and (hop != "path" or reading["state"] != "live") for hop, reading in unproven(volume))
+
+
+def _wait_for_reboot(volume: t.Mapping[str, t.Any], goal: int) -> bool:
+    """Whether all that is missing are guests on a bus that shows a new size after a reboot only."""
+    missing = lagging(volume, goal) + unproven(volume)
+    return all(hop == "guest" and (reading.get("reboot") or reading["bytes"] is None) for hop, reading in missing)
+
+
+#: What :func:`outcome` reads of a planned row whose volume was measured again.
+COMPARED = ("volume", "wanted_bytes", "verdict", "bytes", "blockers")
 
 
 def outcome(
@@ -310,9 +353,9 @@ def outcome(
             row = {**before, "verdict": "unproven at bdev", "reasons": ["the volume was there at the start and cannot be found any more"]}
         elif before.get("blockers"):
             told = [f"{item['hop']} {item['object']}: {item['problem']}. Next step: {item['remedy']}" for item in before["blockers"]]
-            row = {**row_of(volume, planned["wanted_bytes"], before["verdict"]), "reasons": told}
+            row = {**row_of(volume, before["wanted_bytes"], before["verdict"]), "reasons": told}
         else:
-            row = row_of(volume, planned["wanted_bytes"])
+            row = row_of(volume, before["wanted_bytes"])
         row["before_bytes"] = before["bytes"]
         row["degraded"] = degraded_of(volume) if degraded and volume else []
         row.pop("steps", None)
@@ -321,6 +364,9 @@ def outcome(
             continue
         if row["verdict"].startswith("unproven") and volume is not None and row["goal_bytes"] is not None and _forgiven(volume, degraded, guest_required):
             row["reasons"] = row["reasons"] + row["degraded"]
+            continue
+        if volume is not None and not guest_required and row["verdict"] == "lagging at guest" and _wait_for_reboot(volume, row["goal_bytes"]):
+            row["reasons"] = [*row["reasons"], "the capacity is there; the guest must reboot to see it, for its bus has no event for a new size"]
             continue
         failed.append(row)
     return {

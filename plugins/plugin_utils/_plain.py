@@ -16,8 +16,14 @@ def plain(value: t.Any) -> t.Any:
 
     ansible-core 2.19 and later tag strings and load containers lazily; jmespath and ``json`` want exact types.
     """
-    if isinstance(value, bool) or value is None:
+    # a fleet's measurements are a million values, and most are plain already
+    kind = type(value)
+    if kind is str or kind is int or kind is bool or value is None:
         return value
+    if kind is dict:
+        return {key if type(key) is str else plain(key): plain(item) for key, item in value.items()}
+    if kind is list:
+        return [plain(item) for item in value]
     if isinstance(value, str):
         return "".join(value)  # exact type: a subclass would be passed through by str()
     if isinstance(value, int):

@@ -18,6 +18,7 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 
+from ._growth_headroom import join_pools
 from ._growth_layers import CODE, details_of, note_chains
 from ._lease import later_lease
 
@@ -28,6 +29,8 @@ SOURCES = {"image": "images", "bdev": "target", "namespace": "target", "path": "
 
 #: The error of a host that nobody asked because the operator limited the run: nothing is down, so nothing may go on without it.
 LEFT_OUT = "left out by --limit"
+
+Volume = t.Mapping[str, t.Any]
 
 _REGISTERED = {"target": "volume_growth__target", "images": "volume_growth__images", "host": "volume_growth__host", "disks": "volume_growth__disks"}
 
@@ -64,7 +67,7 @@ def measurements_of(
             if registered and answering is not None and name not in answering:
                 entry["errors"][kind] = "the host failed or was lost during this run; see its own error above"
             elif answer is not None and not registered.get("unreachable") and not registered.get("failed"):
-                entry[kind] = answer if kind != "images" else {"fsid": registered.get("fsid"), "images": answer}
+                entry[kind] = answer if kind != "images" else {"fsid": registered.get("fsid"), "images": answer, "pools": registered.get("pools")}
             elif registered.get("unreachable"):
                 entry["errors"][kind] = "host unreachable: " + str(registered.get("msg") or "no reason given").strip()
             elif registered.get("skipped"):
@@ -100,14 +103,14 @@ def silent_hosts(measurements: t.Mapping[str, dict[str, t.Any]]) -> list[str]:
 
 def exported_images(hostvars: t.Mapping[str, t.Any], targets: t.Sequence[str]) -> list[dict[str, str]]:
     """The images behind the bdevs of ``targets``, as ``rbd_image_info`` takes them, each once."""
-    found: list[dict[str, str]] = []
+    found: dict[tuple[t.Any, ...], dict[str, str]] = {}
     for name in targets:
         answer = (known_of(hostvars, name).get(_REGISTERED["target"]) or {}).get("target") or {}
         for bdev in answer.get("bdevs") or []:
             image = {"pool": bdev.get("pool"), "rados_namespace": bdev.get("rados_namespace") or "", "image": bdev.get("image")}
-            if image["image"] and image not in found:
-                found.append(image)
-    return found
+            if image["image"]:
+                found.setdefault(tuple(image.values()), image)
+    return list(found.values())
 
 
 def label_of(pool: str | None, rados_namespace: str | None, image: str | None) -> str:
@@ -139,6 +142,8 @@ def _new_volume(label: str) -> dict[str, t.Any]:
         "rados_namespace": None,
         "image": None,
         "lease": None,
+        "primary": None,
+        "pool_facts": None,
         "readings": {hop: [] for hop in HOPS},
         "layers": [],
         "attached": [],
@@ -151,6 +156,8 @@ def _add_targets(volumes: dict[tuple, dict], measurements: t.Mapping[str, dict])
         target = measured.get("target")
         if target is None:
             continue
+        hazards = [hazard for hazard in target.get("hazards") or [] if hazard.get("growth")]
+        by_bdev: dict[str, list[dict]] = {}
         in_namespaces: dict[str, list[tuple[dict, dict]]] = {}
         for subsystem in target.get("subsystems") or []:
             for namespace in subsystem.get("namespaces") or []:
@@ -167,6 +174,8 @@ def _add_targets(volumes: dict[tuple, dict], measurements: t.Mapping[str, dict])
                 image=bdev["image"],
             )
             volume["lease"] = later_lease(volume["lease"], bdev.get("lease"))
+            volume["primary"] = volume["primary"] or bdev.get("image_primary")
+            by_bdev.setdefault(bdev["name"], []).append(volume)
             readings = volume["readings"]
             readings["bdev"].append(
                 {
@@ -175,6 +184,7 @@ def _add_targets(volumes: dict[tuple, dict], measurements: t.Mapping[str, dict])
                     "bytes": bdev.get("size_bytes"),
                     "uuid": bdev.get("uuid"),
                     "watched": bdev.get("watched"),
+                    "hazards": hazards,
                     "error": None,
                 }
             )
@@ -198,29 +208,33 @@ def _add_targets(volumes: dict[tuple, dict], measurements: t.Mapping[str, dict])
                 if uuid and uuid not in volume["uuids"]:
                     volume["uuids"].append(uuid)
         for problem in target.get("problems") or []:
-            for volume in volumes.values():
-                if any(reading["host"] == name and reading["object"] == problem.get("object") for reading in volume["readings"]["bdev"]):
-                    volume["problems"].append(
-                        _problem(
-                            problem.get("hop", "bdev"),
-                            f"{name}:{problem.get('object')}",
-                            problem.get("problem", ""),
-                            problem.get("remedy", ""),
-                            problem.get("severity", "warning"),
-                        )
+            for volume in by_bdev.get(problem.get("object"), []):
+                volume["problems"].append(
+                    _problem(
+                        problem.get("hop", "bdev"),
+                        f"{name}:{problem.get('object')}",
+                        problem.get("problem", ""),
+                        problem.get("remedy", ""),
+                        problem.get("severity", "warning"),
                     )
+                )
 
 
 def _add_ceph_clients(volumes: dict[tuple, dict], measurements: t.Mapping[str, dict]) -> None:
+    by_label: dict[str, list[tuple[str | None, dict]]] = {}
+    for (fsid, label), volume in volumes.items():
+        by_label.setdefault(label, []).append((fsid, volume))
     for name, measured in measurements.items():
         images = measured.get("images")
         if images is None:
             continue
         for image in images.get("images") or []:
             label = label_of(image.get("pool"), image.get("rados_namespace"), image.get("image"))
-            for (fsid, known), volume in volumes.items():
-                if known != label or (fsid and images.get("fsid") and fsid != images["fsid"]):
+            for fsid, volume in by_label.get(label, []):
+                if fsid and images.get("fsid") and fsid != images["fsid"]:
                     continue
+                volume["fsid"] = volume["fsid"] or images.get("fsid")
+                volume["primary"] = volume["primary"] or image.get("primary")
                 volume["lease"] = later_lease(volume["lease"], image.get("lease"))
                 error = image.get("error") or (None if image.get("exists") else "the image does not exist")
                 volume["readings"]["image"].append({"host": name, "object": label, "bytes": image.get("size_bytes"), "error": error})
@@ -241,6 +255,7 @@ def _add_host(name: str, host: dict, by_uuid: dict[str, dict], strangers: list[d
                 {
                     "host": name,
                     "object": f"{path.get('controller')} {path.get('traddr')}:{path.get('trsvcid')}",
+                    "device": namespace.get("device"),
                     "controller": path.get("controller"),
                     "portal": portal_of(path),
                     "state": path.get("state"),
@@ -260,6 +275,7 @@ def _add_host(name: str, host: dict, by_uuid: dict[str, dict], strangers: list[d
                 "by_id": namespace.get("by_id"),
                 "bytes": namespace.get("size_bytes"),
                 "holders": namespace.get("holders") or [],
+                "rescan_hazard": host.get("rescan_hazard"),
                 "error": None,
             }
         )
@@ -293,8 +309,8 @@ def _add_disks(name: str, disks: t.Sequence[dict], by_uuid: dict[str, dict]) -> 
         for problem in disk.get("problems") or []:
             severity = problem.get("severity", "warning")
             volume["problems"].append(_problem("disk", f"{name}:{obj}", problem.get("problem", ""), problem.get("remedy", ""), severity))
-            if problem.get("code") == CODE:
-                volume["problems"][-1].update(code=CODE, host=name)
+            if problem.get("code"):
+                volume["problems"][-1].update(code=problem["code"], host=name)
         # also of domains that are shut off: whoever asks for the users of an image means them too
         layers = disk.get("layers") or []
         volume["attached"].append(
@@ -331,6 +347,8 @@ def _add_disks(name: str, disks: t.Sequence[dict], by_uuid: dict[str, dict]) -> 
                 "physical_bytes": disk.get("capacity_bytes"),
                 "layers": layers,
                 "bytes": disk.get("guest_bytes"),
+                # a bus without an event for a new size
+                "reboot": any(problem.get("code") == "bus" for problem in disk.get("problems") or []),
                 "error": None if disk.get("guest_bytes") is not None else disk.get("guest_error") or "no guest agent answered",
             }
         )
@@ -370,8 +388,10 @@ def build(
     _add_targets(volumes, measurements)
     _merge_unknown_clusters(volumes)
     _add_ceph_clients(volumes, measurements)
+    pools = join_pools(measurements)
     by_uuid: dict[str, dict] = {}
     for volume in volumes.values():
+        volume["pool_facts"] = pools.get((volume["fsid"], volume["pool"]))
         for uuid in volume["uuids"]:
             other = by_uuid.setdefault(uuid, volume)
             if other is not volume:
@@ -397,11 +417,13 @@ def build(
             _add_host(name, measured["host"], by_uuid, strangers)
         if measured.get("disks") is not None:
             _add_disks(name, measured["disks"], by_uuid)
+    connected = _connected(measurements)
+    silent = {name: measured for name, measured in measurements.items() if measured["errors"]}
     for volume in volumes.values():
         volume["layers"] = _used_layers(volume)
         note_chains(volume)
-        _note_missing_devices(volume, measurements)
-        _note_silent_hosts(volume, measurements, declared)
+        _note_missing_devices(volume, connected)
+        _note_silent_hosts(volume, silent, declared)
     return sorted(volumes.values(), key=lambda volume: volume["volume"]) + _orphans(strangers, measurements)
 
 
@@ -416,6 +438,7 @@ def _merge_unknown_clusters(volumes: dict[tuple, dict[str, t.Any]]) -> None:
             home["uuids"].extend(uuid for uuid in orphan["uuids"] if uuid not in home["uuids"])
             home["problems"].extend(orphan["problems"])
             home["lease"] = later_lease(home["lease"], orphan["lease"])
+            home["primary"] = home["primary"] or orphan["primary"]
 
 
 def _orphans(strangers: list[dict], measurements: t.Mapping[str, dict]) -> list[dict[str, t.Any]]:
@@ -431,19 +454,32 @@ def _orphans(strangers: list[dict], measurements: t.Mapping[str, dict]) -> list[
     return sorted(found.values(), key=lambda volume: volume["volume"])
 
 
-def _note_missing_devices(volume: dict, measurements: t.Mapping[str, dict]) -> None:
-    """A host that is connected to the subsystem and shows no device for the namespace: every path looks live, and the volume is not there."""
-    nqns = {reading["nqn"] for reading in volume["readings"]["namespace"]}
-    shown = {reading["host"] for reading in volume["readings"]["device"]}
+def _connected(measurements: t.Mapping[str, dict]) -> dict[str, dict[str, list[str]]]:
+    """By subsystem and host the controllers that are connected to it."""
+    found: dict[str, dict[str, list[str]]] = {}
     for name, measured in measurements.items():
-        connected = [one["name"] for one in (measured.get("host") or {}).get("controllers") or [] if one.get("nqn") in nqns]
-        if connected and name not in shown:
-            error = f"connected to the subsystem by {', '.join(connected)}, but no device has the UUID {' or '.join(volume['uuids'])}"
-            volume["readings"]["device"].append({"host": name, "object": name, "bytes": None, "holders": [], "error": error, "silent": True})
+        for one in (measured.get("host") or {}).get("controllers") or []:
+            if one.get("nqn"):
+                found.setdefault(one["nqn"], {}).setdefault(name, []).append(one["name"])
+    return found
+
+
+def _note_missing_devices(volume: dict, connected: t.Mapping[str, t.Mapping[str, t.Sequence[str]]]) -> None:
+    """A host that is connected to the subsystem and shows no device for the namespace: every path looks live, and the volume is not there."""
+    shown = {reading["host"] for reading in volume["readings"]["device"]}
+    missing: dict[str, list[str]] = {}
+    for nqn in sorted({reading["nqn"] for reading in volume["readings"]["namespace"]}):
+        for name, controllers in connected.get(nqn, {}).items():
+            if name not in shown:
+                missing.setdefault(name, []).extend(controllers)
+    for name, controllers in missing.items():
+        error = f"connected to the subsystem by {', '.join(controllers)}, but no device has the UUID {' or '.join(volume['uuids'])}"
+        volume["readings"]["device"].append({"host": name, "object": name, "bytes": None, "holders": [], "error": error, "silent": True})
 
 
 def _note_silent_hosts(volume: dict, measurements: t.Mapping[str, dict], declared: t.Mapping[str, t.Mapping[str, t.Any]]) -> None:
     nqns = {reading["nqn"] for reading in volume["readings"]["namespace"]}
+    shown = {reading["host"] for reading in volume["readings"]["device"]}
     for name, measured in measurements.items():
         said = declared.get(name) or {}
         errors = measured["errors"]
@@ -459,6 +495,5 @@ def _note_silent_hosts(volume: dict, measurements: t.Mapping[str, dict], declare
             continue
         if "host" in errors:
             volume["readings"]["device"].append({"host": name, "object": name, "bytes": None, "holders": [], "error": errors["host"], "silent": True})
-        attached = any(reading["host"] == name for reading in volume["readings"]["device"])
-        if "disks" in errors and ("host" in errors or attached):
+        if "disks" in errors and ("host" in errors or name in shown):
             volume["readings"]["disk"].append({"host": name, "object": name, "bytes": None, "held": None, "error": errors["disks"], "silent": True})

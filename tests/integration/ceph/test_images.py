@@ -82,6 +82,22 @@ def test_images_of_a_rados_namespace(door, ceph):
         ceph.rbd("namespace", "rm", f"{POOL}/{name}")
 
 
+def test_what_a_pool_has_promised(door, ceph, new_image):
+    """Every image counts with its size now, also in RADOS namespaces; its snapshots do not count."""
+    before = door.pool_provisioned(POOL)
+    name = new_image(64 * MIB)
+    ceph.rbd("snap", "create", f"{POOL}/{name}@small")
+    ceph.rbd("resize", "--no-progress", "--size", "128M", f"{POOL}/{name}")
+    ceph.rbd("namespace", "create", f"{POOL}/promised")
+    ceph.rbd("create", "--size", "32M", f"{POOL}/promised/two")
+    try:
+        assert door.pool_provisioned(POOL) == before + (128 + 32) * MIB
+    finally:
+        ceph.rbd("snap", "rm", "--no-progress", f"{POOL}/{name}@small")
+        ceph.rbd("rm", "--no-progress", f"{POOL}/promised/two")
+        ceph.rbd("namespace", "rm", f"{POOL}/promised")
+
+
 def test_the_blocklist(door, ceph):
     assert "127.0.0.99:0/123" not in door.blocklist()
     ceph.ceph("osd", "blocklist", "add", "127.0.0.99:0/123")

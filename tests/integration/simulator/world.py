@@ -71,16 +71,17 @@ class World:
             (spdk / "plugins" / name).symlink_to(ROOT / "plugins" / name)
         for module in MODULES:
             (spdk / "plugins" / "action" / f"{module}.py").write_text(ACTION)
+        (spdk / "plugins" / "action" / "growth_diff.py").symlink_to(ROOT / "plugins" / "action" / "growth_diff.py")
         self.answers: dict[str, dict[str, Any]] = {}
         self.calls: list[list[Any]] = []
         self.inventory: dict[str, Any] = {}
 
     def play(self, playbook: str, **variables: Any) -> tuple[int, str, int]:
-        """Run a playbook of the collection (or a file): status, output, the sum of ``changed``. ``check=True`` is check mode."""
+        """Run a playbook of the collection (or a file): status, output, the sum of ``changed``. ``check=True`` is check mode, with differences."""
         state, inventory = self.directory / "world.json", self.directory / "inventory.json"
         state.write_text(json.dumps({"answers": self.answers, "calls": []}))
         inventory.write_text(json.dumps(self.inventory))
-        check = ["--check"] if variables.pop("check", False) else []
+        check = ["--check", "--diff"] if variables.pop("check", False) else []
         env = {
             **os.environ,
             "WORLD": str(state),

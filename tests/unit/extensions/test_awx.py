@@ -22,6 +22,7 @@ ROLE_FILES = sorted(path for path in (ROOT / "roles").glob("*/*/**/*.yml"))
 SURVEYS = sorted((AWX / "surveys").glob("*.json"))
 #: What a playbook reads and no survey asks for, and why.
 NOT_ASKED = {
+    "volumes_file": "a file on the controller; the question for several volumes takes its content",
     "report": "a file on the controller ends with the job's container",
     "html": "a file on the controller ends with the job's container",
     "declare": "a file on the controller ends with the job's container",

@@ -106,7 +106,7 @@ def test_a_host_that_can_ask_nobody(tmp_path, monkeypatch):
 
 def test_librbd_that_hangs_is_given_up(monkeypatch):
     ceph = object.__new__(LibrbdCeph)
-    ceph.options, ceph._stuck, ceph._rados = CephOptions(timeout=0), False, None
+    ceph.options, ceph._stuck, ceph._rados, ceph._workers = CephOptions(timeout=0), False, None, []
     started = time.monotonic()
     with pytest.raises(CephError, match="did not answer"):
         ceph._bounded(lambda: time.sleep(5), ONE, "resize", grace=0.2)

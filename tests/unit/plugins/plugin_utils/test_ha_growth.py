@@ -95,7 +95,7 @@ def test_a_stale_target_blocks_even_a_degraded_growth() -> None:
     stale = {"object": "vol-1", "hop": "image", "problem": "Ceph has blocklisted a client of this host", "remedy": "restart the target", "severity": "critical"}
     measured = {"t1": target("t1", ["vol-1"]), "t2": target("t2", ["vol-1"], problems=[stale]), "h1": host({"t1": "live", "t2": "live"})}
     for allow_degraded in (False, True):
-        made = plan(build(measured, BOTH), "128M", allow_degraded=allow_degraded, skip_blocked=True)
+        made = plan(build(measured, BOTH), "128M", allow_degraded=allow_degraded, on_blocked="skip")
         assert made["blocked"] and made["volumes"][0]["verdict"].startswith("critical: Ceph has blocklisted")
 
 
@@ -104,7 +104,7 @@ def test_volumes_of_living_targets_go_on_only_if_the_operator_says_so() -> None:
     volumes = build(measured, BOTH)
     made = plan(volumes, "128M", ["rbd/vol-1", "rbd/vol-2"])
     assert made["blocked"]
-    made = plan(volumes, "128M", ["rbd/vol-1", "rbd/vol-2"], skip_blocked=True)
+    made = plan(volumes, "128M", ["rbd/vol-1", "rbd/vol-2"], on_blocked="skip")
     assert not made["blocked"] and made["needed"]
     assert made["targets"] == {"t1": [{"name": "vol-2", "state": "grown", "size": f"{NEW}B"}]}
     assert [entry["uuid"] for entry in made["initiators"]["h1"]] == [UUIDS["vol-2"]]
@@ -120,7 +120,7 @@ def test_volumes_of_living_targets_go_on_only_if_the_operator_says_so() -> None:
 
 
 def test_all_blocked_is_a_stop_even_if_blocked_volumes_are_skipped() -> None:
-    assert growth_plan(build(degraded_pair(), BOTH), "128M", skip_blocked="true")["blocked"]
+    assert growth_plan(build(degraded_pair(), BOTH), "128M", on_blocked="skip")["blocked"]
 
 
 def test_the_choice_arrives_through_the_filter_as_text() -> None:
