@@ -21,7 +21,7 @@ def plain(value: t.Any) -> t.Any:
     if kind is str or kind is int or kind is bool or value is None:
         return value
     if kind is dict:
-        return {key if type(key) is str else plain(key): plain(item) for key, item in value.items()}
+        return {plain(key): plain(item) for key, item in value.items()}
     if kind is list:
         return [plain(item) for item in value]
     if isinstance(value, str):

@@ -73,6 +73,9 @@ class StoreCluster(Cluster):
     def __init__(self, backend: StoreBackend, user: str) -> None:
         self.backend, self.user = backend, user
 
+    def kernel_client(self) -> tuple[str, str, str | None]:
+        raise BackendError("the kernel cannot open images of the store")
+
     def open(self, pool: str, image: str, read_only: bool) -> Image:
         opened = StoreImage(self.backend, pool, image)
         opened.size()

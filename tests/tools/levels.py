@@ -156,14 +156,16 @@ def _other_sanity(core: str, python: str) -> t.Callable[[float], Tally]:
 OWN_NETWORK = ("unshare", "--net", "--", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
 
 
-def _pytest(name: str, path: str, *options: str, prefix: tuple[str, ...] = ()) -> t.Callable[[float], Tally]:
-    """A level that is a directory of pytest tests, or a file; ``prefix`` goes before the command."""
+def _pytest(name: str, path: str, *options: str, prefix: tuple[str, ...] = (), before: str | None = None) -> t.Callable[[float], Tally]:
+    """A level that is a directory of pytest tests, or a file; ``prefix`` goes before the command, ``before`` is a program that gets ready for it."""
 
     def run(limit: float) -> Tally:
         if not (ROOT / path).exists():
             return Tally(failed=1, notes=[f"{path} does not exist"])
         report = JUNIT / f"{name}.xml"
         report.unlink(missing_ok=True)
+        if before and execution.run([str(VENV / "bin/python"), before], _log(f"{name}-before"), env=machine.environment(), cwd=ROOT, limit=limit):
+            return Tally(failed=1, notes=[f"{before} failed"])
         command = [*prefix, str(VENV / "bin/python"), "-m", "pytest", "-q", "--color=no", f"--junitxml={report}", *options, path]
         status = execution.run(command, _log(name), env=machine.environment(), cwd=ROOT, limit=limit)
         tally = from_junit([report] if report.is_file() else [])
@@ -196,10 +198,10 @@ LEVELS = [
     Level("sanity", sanity, 60 * MINUTES, beside=True),
     Level("units", _pytest("units", "tests/unit"), 20 * MINUTES, beside=True),
     Level("report", _pytest("report", "tests/integration/report"), 10 * MINUTES, beside=True),
-    Level("simulator", _pytest("simulator", "tests/integration/simulator", prefix=OWN_NETWORK), 30 * MINUTES, beside=True),
+    Level("simulator", _pytest("simulator", "tests/integration/simulator", prefix=OWN_NETWORK, before="tests/bench/sshd.py"), 30 * MINUTES, beside=True),
     Level("awx", _pytest("awx", "tests/integration/awx"), 20 * MINUTES, beside=True),
     Level("ceph", _pytest("ceph", "tests/integration/ceph", prefix=OWN_NETWORK), 60 * MINUTES),
-    Level("libvirt", _pytest("libvirt", "tests/integration/libvirt", *(f"--ignore={path}" for path in LAYERS)), 60 * MINUTES),
+    Level("libvirt", _pytest("libvirt", "tests/integration/libvirt", *(f"--ignore={path}" for path in LAYERS)), 60 * MINUTES, beside=True),
     Level("lab", lab, 240 * MINUTES),
     # a guest with multipathd, LUKS, LVM and file systems of its own: several minutes in an emulated machine
     Level("layers", _pytest("layers", *LAYERS), 60 * MINUTES, usual=False),

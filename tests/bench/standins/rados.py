@@ -105,6 +105,13 @@ class Rados:
         self.conf = {"conffile": conffile, **(conf or {})}
         self.store = Store(os.environ["LIGHT_CEPH"])
 
+    def __enter__(self) -> Rados:
+        self.connect()
+        return self
+
+    def __exit__(self, *unused: t.Any) -> None:
+        self.shutdown()
+
     def connect(self, timeout: int = 0) -> None:
         """Always there (``timeout`` or not)."""
         operation("connect")

@@ -27,7 +27,7 @@ POOL = "pool-1"
 MIB = 1024**2
 #: Rounds of the races, which find a lost guard the more often the more there are: NVMEOF_SPDK_ROUNDS=50 for a long look. Programs are ten times as slow.
 ROUNDS = int(os.environ.get("NVMEOF_SPDK_ROUNDS", "0"))
-ROUNDS_OF = {"librbd": ROUNDS or 20, "programs": ROUNDS or 4, "mixed": ROUNDS or 5}
+ROUNDS_OF = {"librbd": ROUNDS or 20, "programs": ROUNDS or 2, "mixed": ROUNDS or 3}
 
 
 def run_command(argv):
