@@ -179,15 +179,46 @@ def entry(start: str, message: Any, **more: str) -> str:
 NOT_READY = "/run/s: the target is not ready: the program has ended, see its own messages"
 
 
+def failed_start(lab: Lab, monkeypatch: pytest.MonkeyPatch, shown: str, journal: list[str]) -> tuple[int, str]:
+    """The rescue of a start, with what systemd and its journal say."""
+    programs = lab.directory / "bin"
+    programs.mkdir()
+    (programs / "lines").write_text("".join(line + "\n" for line in journal))
+    (programs / "journalctl").write_text(f'#!/bin/sh\n[ "$1" = _SYSTEMD_UNIT=spdk_tgt.service ] && cat {programs}/lines\n')
+    (programs / "systemctl").write_text(f'#!/bin/sh\n[ "$1" = show ] && printf "%s\\n" {shown}\n')
+    for name in ("journalctl", "systemctl"):
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    user, group = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
+    lab.variables |= {"spdk_target_binary": "/bin/sh", "spdk_target_user": user, "spdk_target_group": group}
+    lab.variables["ansible_failed_result"] = {"msg": "Unable to start service\nSee the journal"}
+    return lab.role("why.yml")
+
+
 @pytest.mark.parametrize(
-    ("journal", "words", "others"),
+    ("shown", "journal", "words", "others"),
     [
         (  # the newest start has only begun; what an older one said does not count
+            "SubState=start-post InvocationID=c",
             [entry("a", "old"), entry("a", NOT_READY), entry("b", "no such option"), entry("b", NOT_READY), entry("c", "begins")],
             f"[cause: no such option | {NOT_READY}] Next step",
             ("old", "begins"),
         ),
+        (  # the newest start has ended, without ever becoming the program
+            "SubState=auto-restart InvocationID=b",
+            [entry("a", "no such option"), entry("a", NOT_READY), entry("b", "Error: no such executable file")],
+            "[cause: Error: no such executable file] Next step",
+            ("no such option",),
+        ),
+        (  # one that said nothing, or of which nothing is known
+            "SubState=failed InvocationID=b",
+            [entry("a", "no such option")],
+            "[cause: its journal is empty] Next step",
+            ("no such option",),
+        ),
+        ("", [entry("a", "no such option")], "[cause: no such option] Next step", ()),
         (  # a long one: where it began and where it ended; podman's events and bytes that are no text do not count
+            "SubState=auto-restart InvocationID=a",
             [
                 entry("a", "event", PODMAN_EVENT="create"),
                 entry("a", [255, 254]),
@@ -197,29 +228,23 @@ NOT_READY = "/run/s: the target is not ready: the program has ended, see its own
             "[cause: line 0 | line 1 | line 2 | line 3 | line 4 | ... | line 20 | ",
             ("event", "line 5 ", "255"),
         ),
-        ([], "[cause: its journal is empty] Next step", ()),
+        ("SubState=start InvocationID=a", [], "[cause: its journal is empty] Next step", ()),
     ],
 )
 def test_a_start_that_failed_says_what_the_program_said(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch, journal: list[str], words: str, others: tuple[str, ...]
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, shown: str, journal: list[str], words: str, others: tuple[str, ...]
 ) -> None:
-    programs = lab.directory / "bin"
-    programs.mkdir()
-    (programs / "lines").write_text("".join(line + "\n" for line in journal))
-    (programs / "journalctl").write_text(f'#!/bin/sh\n[ "$1" = _SYSTEMD_UNIT=spdk_tgt.service ] && cat {programs}/lines\n')
-    (programs / "journalctl").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    user, group = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
-    lab.variables |= {"spdk_target_binary": "/bin/sh", "spdk_target_user": user, "spdk_target_group": group}
-    lab.variables["ansible_failed_result"] = {"msg": "Unable to start service\nSee the journal"}
-    code, text = lab.role("why.yml")
+    code, text = failed_start(lab, monkeypatch, shown, journal)
     message = re.search(r'"msg": "(target .*)"', text)
     assert code == 2 and message is not None, text
     assert message[1].startswith("target spdk_tgt.service on localhost does not run: Unable to start service [cause: ")
     assert words in message[1], message[1]
     assert not [word for word in others if word in message[1]], message[1]
+
+
+def test_a_start_that_failed_without_its_file_or_program(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.file.unlink()
-    code, text = lab.role("why.yml")
+    code, text = failed_start(lab, monkeypatch, "", [])
     assert code == 2 and "[cause: its start-up file was gone (now there is an empty one); " in text and lab.file.exists(), text
     lab.variables["spdk_target_binary"] = str(lab.directory / "nowhere")
     code, text = lab.role("why.yml")
