@@ -60,7 +60,8 @@ def _count(number: int, word: str) -> str:
 
 def _about(about: t.Mapping[str, t.Any], report: t.Mapping[str, t.Any]) -> Markup:
     entries = [(key, ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value) for key, value in about.items()]
-    entries += [("volumes", len(report["volumes"])), ("findings", len(report["findings"]))]
+    elsewhere = sum((report.get("findings_elsewhere") or {}).values())
+    entries += [("volumes", len(report["volumes"])), ("findings", len(report["findings"])), ("findings about other volumes", elsewhere or None)]
     return el(
         "dl", {"class": "about"}, *[el("div", None, el("dt", None, key), el("dd", None, str(value))) for key, value in entries if value not in ("", None)]
     )

@@ -56,6 +56,11 @@ def test_a_finding_stays_with_every_volume_that_it_touches(wish: dict[str, str],
     assert told == ([", ".join(f"{number} {word}" for word, number in elsewhere.items() if number)] if wish else [])
 
 
+def test_the_page_says_how_many_findings_are_elsewhere() -> None:
+    assert "<dt>findings about other volumes</dt><dd>2</dd>" in page(report(spoilt(), wanted="vm1:vdb"), "", "")
+    assert "findings about other volumes" not in page(report(spoilt()), "", "")
+
+
 def test_a_uuid_in_two_places_stays_with_either_volume() -> None:
     measurements = fleet()
     for name in ("t3", "t4"):
