@@ -31,9 +31,9 @@ options:
     default: ''
   find:
     description:
-      - Names of volumes from any end, a list or text with commas. V(pool/image), a bdev, a UUID, V(NQN#nsid), V(SERIAL#nsid), a device, V(domain:disk); bdev,
-        device and disk also with V(host:) in front.
-      - With it only these volumes and their findings are returned, and RV(ignore:paths) has the whole path of each.
+      - Names of volumes from any end, a list or text with commas. V(pool/image), a bdev, a UUID, V(NQN#nsid), V(SERIAL#nsid), a device, a layer on one, a
+        domain or V(domain:disk); from the bdev on also with V(host:) in front.
+      - With it only these volumes and the findings that are about them or touch them are returned, and RV(ignore:paths) has the whole path of each.
     type: raw
     default: ''
   playing:

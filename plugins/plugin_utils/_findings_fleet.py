@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import typing as t
 
@@ -24,6 +25,7 @@ def some(names: t.Iterable[str]) -> str:
     return ", ".join(listed[:_NAMED]) + (f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else "")
 
 
+@functools.lru_cache(maxsize=4096)
 def same_ip(address: t.Any) -> str:
     """An IP address in its one spelling; other text as it is."""
     try:
