@@ -37,6 +37,18 @@ def _elsewhere(measurements: t.Mapping[str, dict[str, t.Any]], handle: str) -> l
     return found
 
 
+def _names_of(volume: t.Mapping[str, t.Any]) -> set[str]:
+    """The handles of a growth, and what only a question can mean: a layer, a whole domain."""
+    names = handles_of(volume)
+    for layer in volume.get("layers") or []:
+        own = {layer["object"], layer["device"], f"/dev/mapper/{layer['object']}"}
+        names |= own | {f"{layer['host']}:{name}" for name in own}
+    for disk in volume.get("attached") or []:
+        domain = disk["object"].rpartition(":")[0]
+        names |= {domain, f"{disk['host']}:{domain}"}
+    return names
+
+
 def find(
     volumes: t.Sequence[dict[str, t.Any]],
     wanted: t.Any,
@@ -45,9 +57,10 @@ def find(
 ) -> list[tuple[str, list[dict[str, t.Any]]]]:
     """For each handle in ``wanted`` (a list, or text with commas) the volumes that have it, orphans too; several where a name is not unique.
 
-    Handles are those of a growth (:func:`._growth.handles_of`). Raises :class:`LookupFailure` for one that nothing has.
+    Handles are those of a growth (:func:`._growth.handles_of`), the layers on devices, and domains without a disk. Raises :class:`LookupFailure` for one
+    that nothing has.
     """
-    known = [(volume, handles_of(volume)) for volume in volumes]
+    known = [(volume, _names_of(volume)) for volume in volumes]
     found = []
     for handle in as_list(wanted):
         matching = [volume for volume, names in known if handle in names or handle.lower() in volume["uuids"] or handle.lower() == volume["uuid"]]
@@ -56,7 +69,8 @@ def find(
             raise LookupFailure(f"behind {handle!r} is no RBD image that a target of the inventory exports: " + "; ".join(others))
         if not matching:
             near = difflib.get_close_matches(handle, sorted({name for _volume, names in known for name in names}), n=5)
-            text = f"nothing behind {handle!r}: it is no image (pool/image), bdev, UUID, NQN#nsid, SERIAL#nsid, host:device or domain:disk of the inventory"
+            text = f"nothing behind {handle!r}: it is no image (pool/image), bdev, UUID, NQN#nsid, SERIAL#nsid, host:device, layer, domain or domain:disk"
+            text += " of the inventory"
             text += f"; near: {', '.join(near)}" if near else ""
             raise LookupFailure(text + (f"; not heard: {' | '.join(silent)}" if silent else ""))
         found.append((handle, matching))

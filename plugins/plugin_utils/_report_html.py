@@ -29,6 +29,9 @@ from ._volumes import HOPS
 #: The kinds of verdicts, the worst first.
 VERDICTS = ("critical", "blocked", "lagging", "unproven", "orphan", "ok")
 
+#: A finding links to so many volumes; one that touches more says how many.
+MOST_LINKS = 6
+
 
 def _hash(text: str) -> str:
     return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
@@ -57,7 +60,8 @@ def _count(number: int, word: str) -> str:
 
 def _about(about: t.Mapping[str, t.Any], report: t.Mapping[str, t.Any]) -> Markup:
     entries = [(key, ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value) for key, value in about.items()]
-    entries += [("volumes", len(report["volumes"])), ("findings", len(report["findings"]))]
+    elsewhere = sum((report.get("findings_elsewhere") or {}).values())
+    entries += [("volumes", len(report["volumes"])), ("findings", len(report["findings"])), ("findings about other volumes", elsewhere or None)]
     return el(
         "dl", {"class": "about"}, *[el("div", None, el("dt", None, key), el("dd", None, str(value))) for key, value in entries if value not in ("", None)]
     )
@@ -101,8 +105,9 @@ def _findings(found: t.Sequence[t.Mapping[str, t.Any]], places: t.Mapping[str, s
     )
     items = []
     for item in found:
-        place = places.get(item["volume"] or "")
-        search = " ".join(str(item[key] or "") for key in ("severity", "kind", "hop", "host", "object", "volume", "text")).lower()
+        known = [name for name in item["volumes"] if name in places]
+        few = known if len(known) <= MOST_LINKS else []
+        search = " ".join([*(str(item[key] or "") for key in ("severity", "kind", "hop", "host", "object", "text")), *few]).lower()
         items.append(
             el(
                 "li",
@@ -117,7 +122,8 @@ def _findings(found: t.Sequence[t.Mapping[str, t.Any]], places: t.Mapping[str, s
                         el("b", None, item["kind"]),
                         " ",
                         el("span", {"class": "where"}, f"{item['host']} {item['object']}" if item["host"] != item["object"] else item["host"]),
-                        el("a", {"href": "#" + place}, item["volume"]) if place else None,
+                        *[el("a", {"href": "#" + places[name]}, name) for name in few],
+                        el("small", None, _count(len(known), "volume")) if len(known) > len(few) else None,
                     ),
                     el("p", None, item["text"]),
                     el("p", {"class": "remedy"}, "Next step: ", item["remedy"]),

@@ -51,16 +51,47 @@ def _fault_of(exc: Exception, expression: str) -> str:
     return f"{reason}, at position {position} " + (f"(before {near!r})" if near else "(its end)") + hint
 
 
+#: The begin of another variable, as in ``-e "select=... find=vm4:vdb"``; ``==`` is JMESPath's.
+_VARIABLE = re.compile(r"\s[A-Za-z_]\w*=(?!=)")
+
+
+def as_typed(expression: str, options: t.Sequence[t.Any]) -> str:
+    """The whole of an expression that Ansible cut at its first space, as in ``-e "select=[?pool=='a' && image_bytes < `5`]"``.
+
+    ``options`` are the values of ``-e`` as they were typed. In one that has ``NAME=``, this very expression and a space, everything up to the next variable is
+    the expression.
+    """
+    for option in options:
+        text = "".join(option) if isinstance(option, str) else ""
+        typed = re.search(r"(^|\s)[A-Za-z_]\w*=" + re.escape(expression) + r"(?P<rest>\s.*)$", text, re.DOTALL) if expression else None
+        if typed:
+            rest = typed["rest"]
+            following = _VARIABLE.search(rest)
+            return (expression + (rest[: following.start()] if following else rest)).strip()
+    return expression
+
+
+def _typed() -> t.Sequence[t.Any]:
+    """The values of ``-e`` of this run; none where nobody typed a command."""
+    try:
+        from ansible import context
+    except ImportError:
+        return ()
+    return context.CLIARGS.get("extra_vars") or ()
+
+
 def select(rows: t.Sequence[dict[str, t.Any]], expression: str) -> list[dict[str, t.Any]]:
     """The rows that a JMESPath ``expression`` keeps, for example ``[?pool=='pool-1' && image_bytes < `107374182400`]``; maybe none.
 
-    An expression sees each row as :func:`flat` gives it and must give a list of rows. Raises :class:`SelectError` for anything else.
+    An expression sees each row as :func:`flat` gives it and must give a list of rows; what Ansible cut off on the command line is put back. Raises
+    :class:`SelectError` for anything else.
     """
     try:
         import jmespath
         import jmespath.exceptions
     except ImportError as exc:
         raise SelectError("selecting volumes needs the Python library jmespath on the controller: pip install jmespath") from exc
+    expression = as_typed(expression, _typed())
     try:
         chosen = jmespath.search(expression, [{**flat(row), "_row": number} for number, row in enumerate(rows)])
     except jmespath.exceptions.JMESPathError as exc:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 
+from ._gaps import connected, note_missing_devices, note_silent_hosts
 from ._growth_headroom import join_pools
 from ._growth_layers import CODE, details_of, note_chains
 from ._lease import later_lease
@@ -202,6 +203,7 @@ def _add_targets(volumes: dict[tuple, dict], measurements: t.Mapping[str, dict])
                         "uuid": uuid,
                         "bytes": bdev.get("size_bytes"),
                         "portals": [portal_of(listener) for listener in subsystem.get("listeners") or []],
+                        "visible_to": namespace.get("hosts") or [] if namespace.get("auto_visible") is False else None,
                         "error": None,
                     }
                 )
@@ -246,9 +248,8 @@ def _add_host(name: str, host: dict, by_uuid: dict[str, dict], strangers: list[d
         volume = by_uuid.get(uuid)
         if volume is None:
             if {path.get("transport") for path in namespace.get("paths") or []} - {"pcie", None}:
-                strangers.append(
-                    {"host": name, "object": namespace.get("device"), "uuid": uuid, "nqn": namespace.get("nqn"), "bytes": namespace.get("size_bytes")}
-                )
+                known = {"uuid": uuid, "nqn": namespace.get("nqn"), "nsid": namespace.get("nsid"), "bytes": namespace.get("size_bytes")}
+                strangers.append({"host": name, "object": namespace.get("device"), **known})
             continue
         for path in namespace.get("paths") or []:
             volume["readings"]["path"].append(
@@ -417,13 +418,13 @@ def build(
             _add_host(name, measured["host"], by_uuid, strangers)
         if measured.get("disks") is not None:
             _add_disks(name, measured["disks"], by_uuid)
-    connected = _connected(measurements)
+    by_nqn = connected(measurements)
     silent = {name: measured for name, measured in measurements.items() if measured["errors"]}
     for volume in volumes.values():
         volume["layers"] = _used_layers(volume)
         note_chains(volume)
-        _note_missing_devices(volume, connected)
-        _note_silent_hosts(volume, silent, declared)
+        note_missing_devices(volume, by_nqn, measurements)
+        note_silent_hosts(volume, silent, declared)
     return sorted(volumes.values(), key=lambda volume: volume["volume"]) + _orphans(strangers, measurements)
 
 
@@ -441,59 +442,35 @@ def _merge_unknown_clusters(volumes: dict[tuple, dict[str, t.Any]]) -> None:
             home["primary"] = home["primary"] or orphan["primary"]
 
 
+def _exported(measurements: t.Mapping[str, dict]) -> set[t.Any]:
+    """What identifies every namespace that a target exports, whatever its bdev is: its UUID, and the pair of NQN and nsid."""
+    found: set[t.Any] = set()
+    for measured in measurements.values():
+        for subsystem in (measured.get("target") or {}).get("subsystems") or []:
+            for namespace in subsystem.get("namespaces") or []:
+                found |= {(namespace.get("uuid") or "").lower(), (subsystem["nqn"], namespace["nsid"])}
+    return found - {""}
+
+
 def _orphans(strangers: list[dict], measurements: t.Mapping[str, dict]) -> list[dict[str, t.Any]]:
-    """Namespaces that a host shows and no target exports; told only when every target could be read."""
+    """Namespaces that a host shows and no target exports, with all that hosts and domains have of them; told only when every target could be read."""
     if any("target" in measured["errors"] for measured in measurements.values()):
         return []
+    exported = _exported(measurements)
     found: dict[str, dict] = {}
     for stranger in strangers:
+        if (stranger["uuid"] or (stranger["nqn"], stranger["nsid"])) in exported:
+            continue  # a bdev without an image
         volume = found.setdefault(stranger["uuid"] or f"{stranger['host']}:{stranger['object']}", _new_volume(f"{stranger['nqn']} {stranger['uuid']}"))
-        volume["uuid"] = stranger["uuid"] or None
-        volume["orphan"] = True
-        volume["readings"]["device"].append({"host": stranger["host"], "object": stranger["object"], "bytes": stranger["bytes"], "holders": [], "error": None})
+        volume.update(orphan=True, uuid=stranger["uuid"] or None, uuids=[stranger["uuid"]] if stranger["uuid"] else [])
+        if not stranger["uuid"]:
+            reading = {"host": stranger["host"], "object": stranger["object"], "bytes": stranger["bytes"], "holders": [], "error": None}
+            volume["readings"]["device"].append(reading)
+    by_uuid = {volume["uuid"]: volume for volume in found.values() if volume["uuid"]}
+    for name, measured in measurements.items():
+        _add_host(name, measured.get("host") or {}, by_uuid, [])
+        _add_disks(name, measured.get("disks") or [], by_uuid)
+    for volume in found.values():
+        volume["layers"] = _used_layers(volume)
+        note_chains(volume)
     return sorted(found.values(), key=lambda volume: volume["volume"])
-
-
-def _connected(measurements: t.Mapping[str, dict]) -> dict[str, dict[str, list[str]]]:
-    """By subsystem and host the controllers that are connected to it."""
-    found: dict[str, dict[str, list[str]]] = {}
-    for name, measured in measurements.items():
-        for one in (measured.get("host") or {}).get("controllers") or []:
-            if one.get("nqn"):
-                found.setdefault(one["nqn"], {}).setdefault(name, []).append(one["name"])
-    return found
-
-
-def _note_missing_devices(volume: dict, connected: t.Mapping[str, t.Mapping[str, t.Sequence[str]]]) -> None:
-    """A host that is connected to the subsystem and shows no device for the namespace: every path looks live, and the volume is not there."""
-    shown = {reading["host"] for reading in volume["readings"]["device"]}
-    missing: dict[str, list[str]] = {}
-    for nqn in sorted({reading["nqn"] for reading in volume["readings"]["namespace"]}):
-        for name, controllers in connected.get(nqn, {}).items():
-            if name not in shown:
-                missing.setdefault(name, []).extend(controllers)
-    for name, controllers in missing.items():
-        error = f"connected to the subsystem by {', '.join(controllers)}, but no device has the UUID {' or '.join(volume['uuids'])}"
-        volume["readings"]["device"].append({"host": name, "object": name, "bytes": None, "holders": [], "error": error, "silent": True})
-
-
-def _note_silent_hosts(volume: dict, measurements: t.Mapping[str, dict], declared: t.Mapping[str, t.Mapping[str, t.Any]]) -> None:
-    nqns = {reading["nqn"] for reading in volume["readings"]["namespace"]}
-    shown = {reading["host"] for reading in volume["readings"]["device"]}
-    for name, measured in measurements.items():
-        said = declared.get(name) or {}
-        errors = measured["errors"]
-        if "target" in errors and (said.get("images") is None or volume["volume"] in said["images"]):
-            volume["readings"]["bdev"].append(
-                {"host": name, "object": name, "bytes": None, "uuid": None, "watched": None, "error": errors["target"], "silent": True}
-            )
-        if "images" in errors and all(reading["bytes"] is None for reading in volume["readings"]["image"]):
-            volume["readings"]["image"].append({"host": name, "object": volume["volume"], "bytes": None, "error": errors["images"]})
-        if not nqns:
-            continue
-        if said.get("nqns") is not None and not nqns & set(said["nqns"]):
-            continue
-        if "host" in errors:
-            volume["readings"]["device"].append({"host": name, "object": name, "bytes": None, "holders": [], "error": errors["host"], "silent": True})
-        if "disks" in errors and ("host" in errors or name in shown):
-            volume["readings"]["disk"].append({"host": name, "object": name, "bytes": None, "held": None, "error": errors["disks"], "silent": True})

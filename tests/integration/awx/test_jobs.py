@@ -65,6 +65,15 @@ def test_a_limit_without_any_target_says_whom_nobody_asked(controller: Controlle
     assert job.status == "failed" and "t1 (target): left out by --limit | t2 (target): left out by --limit" in job.output, job.output
 
 
+def test_an_audit_names_the_hosts_that_a_limit_left_out_and_it_needs(controller: Controller) -> None:
+    """Not a smaller picture that looks whole; also where every target was left out, and so every row is missing."""
+    job = controller.launch("audit_volumes", answers("audit"), limit="t1:h1")
+    assert job.status == "failed" and sum(job.changed.values()) == 0
+    assert "left out by --limit, and needed: h2 (has or may have rbd/vol-1, rbd/vol-2); t2 (has or may have" in job.output, job.output
+    job = controller.launch("audit_volumes", answers("audit"), limit="h1")
+    assert job.status == "failed" and "needed: t1 (a target that may export what is missing); t2 (" in job.output, job.output
+
+
 @pytest.mark.parametrize(
     ("playbook", "survey", "limit"),
     [

@@ -68,6 +68,25 @@ def test_a_selection_narrows_and_its_faults_are_told(run) -> None:
     assert "is not valid JMESPath: Incomplete expression, at position 8" in wrong.output
 
 
+def test_an_expression_with_spaces_is_typed_as_the_documentation_shows_it(run) -> None:
+    """Ansible itself ends a variable at the first space."""
+    typed = "volume_growth_select=[?pool=='pool-1' && disk_bytes < `107374182400`]"
+    assert [row["image"] for row in run(faulty_fleet(), "-e", typed).report["volumes"]] == ["host-rbd-img-2"]
+    typed = "volume_growth_select=[?pool=='pool-1'] | [?verdict!='ok' && image_bytes >= `107374182400`] volume_growth_find=host-rbd-img-2"
+    wrong = run(faulty_fleet(), "-e", typed, fails=True)
+    assert "nothing behind 'host-rbd-img-2'" in wrong.output  # the other variable of the same option was taken as well
+    wrong = run(faulty_fleet(), "-e", "volume_growth_select=[?pool=='pool-1' && disk_bytes < 5]", fails=True)
+    assert "numbers stand in backticks" in wrong.output and "(before '5]')" in wrong.output
+
+
+def test_a_limit_that_leaves_needed_hosts_out_is_an_error_that_names_them(run) -> None:
+    measurements = fleet()
+    measurements["h2"] = {"errors": {}}  # nobody asked it
+    found = run(measurements, "--limit", "t1,t2,t3,t4,h1,h3,h4,h5,h6", fails=True)
+    assert re.search(r"left out by --limit, and needed: h2 \(has or may have pool-1/host-rbd-img-1", found.output)
+    assert "h1 (" not in found.output
+
+
 def test_unreachable_hosts_are_reported_and_check_mode_writes_too(run) -> None:
     measurements = fleet()
     measurements["h3"] = {"errors": {"host": "no route to host", "disks": "no route to host"}}

@@ -81,6 +81,18 @@ def test_verdicts_filter_by_keyboard_and_the_address_keeps_it(page) -> None:
     assert images(page) == ["3", "2"] and page.value("document.querySelector('.tile.lagging').ariaPressed") == "true"
 
 
+def test_verdicts_are_told_apart_by_colour(page) -> None:
+    """Red, amber, grey and green, in both schemes; and the word is there for whoever sees no colours."""
+    verdicts = ["critical", "lagging", "unproven", "ok"]
+    for scheme in ("light", "dark"):
+        page.media(prefers_color_scheme=scheme)
+        colours = [page.value(f"getComputedStyle(document.querySelector('.volume .badge.{kind}')).color") for kind in verdicts]
+        backgrounds = [page.value(f"getComputedStyle(document.querySelector('.volume .badge.{kind}')).backgroundColor") for kind in verdicts]
+        assert len(set(colours)) == len(set(backgrounds)) == len(verdicts)
+    assert [page.value(f"document.querySelector('.volume .badge.{kind}').textContent").partition(" ")[0].rstrip(":") for kind in verdicts] == verdicts
+    page.media()
+
+
 def test_a_path_opens_by_keyboard_and_shows_where_it_lags(page) -> None:
     visible = "document.querySelectorAll('svg')[%s].getClientRects().length > 0"
     volume = page.value("[...document.querySelectorAll('.volume')].findIndex(v => v.dataset.verdict === 'lagging')")

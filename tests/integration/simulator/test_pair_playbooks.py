@@ -87,6 +87,15 @@ def lose_t2(world: World, answer: Any = "unreachable") -> None:
     world.answers["h1"]["nvme_rescan"]["then"] = {"h1": {"nvme_info": host(NEW, **states)}}
 
 
+def test_a_growth_is_selected_by_an_expression_that_was_typed_with_spaces(world: World) -> None:
+    """As it stands in the documentation of the audit; the volume is smaller than the first figure, and not smaller than the second."""
+    for most, status in ((200 * MIB, 0), (OLD, 2)):
+        typed = f"select=[?pool=='rbd' && image_bytes < `{most}`] size=128M"
+        ended, output, _changed = world.play("grow_volume", typed=typed)
+        assert ended == status, output
+        assert ("no volume matches" in output) == bool(status)
+
+
 def test_every_target_grows_before_any_host(world: World) -> None:
     status, output, _changed = world.play("grow_volume", size="128M")
     assert status == 0, output

@@ -77,11 +77,14 @@ class World:
         self.inventory: dict[str, Any] = {}
 
     def play(self, playbook: str, **variables: Any) -> tuple[int, str, int]:
-        """Run a playbook of the collection (or a file): status, output, the sum of ``changed``. ``check=True`` is check mode, with differences."""
+        """Run a playbook of the collection (or a file): status, output, the sum of ``changed``. ``check=True`` is check mode, with differences; ``typed`` is
+        one more ``-e`` as it is typed."""
         state, inventory = self.directory / "world.json", self.directory / "inventory.json"
         state.write_text(json.dumps({"answers": self.answers, "calls": []}))
         inventory.write_text(json.dumps(self.inventory))
-        check = ["--check", "--diff"] if variables.pop("check", False) else []
+        options = ["--check", "--diff"] if variables.pop("check", False) else []
+        typed = variables.pop("typed", "")
+        options += ["-e", typed] if typed else []
         env = {
             **os.environ,
             "WORLD": str(state),
@@ -90,7 +93,7 @@ class World:
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_CONFIG": str(ROOT / "playbooks" / "ansible.cfg"),
         }
-        command = ["ansible-playbook", "-i", str(inventory), playbook if "/" in playbook else f"nvmeof.spdk.{playbook}", "-e", json.dumps(variables), *check]
+        command = ["ansible-playbook", "-i", str(inventory), playbook if "/" in playbook else f"nvmeof.spdk.{playbook}", "-e", json.dumps(variables), *options]
         done = subprocess.run(command, env=env, cwd=self.directory, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         self.calls = json.loads(state.read_text())["calls"]
         return done.returncode, done.stdout, sum(int(count) for count in re.findall(r"\bchanged=(\d+)", done.stdout))

@@ -69,6 +69,14 @@ def disk_by_path(measurements: Fleet) -> None:
     measurements["h1"]["disks"][0]["source"] = "/dev/disk/by-path/pci-0000:00:04.0-nvme-1"
 
 
+def disk_by_serial_number(measurements: Fleet) -> None:
+    measurements["h1"]["disks"][0]["source"] = "/dev/disk/by-id/nvme-SPDK_bdev_Controller_SPDKA0001"
+
+
+def disk_by_device_number(measurements: Fleet) -> None:
+    measurements["h1"]["disks"][0]["source"] = "/dev/block/259:3"
+
+
 def two_images_with_one_uuid(measurements: Fleet) -> None:
     for name in ("t3", "t4"):
         subsystem(measurements, name)["namespaces"][0].update(uuid=uuid(1), nguid=uuid(1).replace("-", ""))
@@ -76,6 +84,12 @@ def two_images_with_one_uuid(measurements: Fleet) -> None:
     for name in ("h4", "h5", "h6"):
         devices(measurements, name)[0]["uuid"] = uuid(1)
     measurements["h4"]["disks"][0].update(namespace_uuid=uuid(1), source="/dev/disk/by-id/nvme-uuid." + uuid(1))
+
+
+def images_of_one_name_in_two_clusters(measurements: Fleet) -> None:
+    measurements["t2"]["target"]["fsid"] = "99999999-2222-4333-8444-555555555555"
+    for item in bdevs(measurements, "t2")[1:]:
+        item["image"] += "-b"  # one pair of names is enough
 
 
 def one_image_in_two_subsystems(measurements: Fleet) -> None:
@@ -132,6 +146,17 @@ def blocklisted_target(measurements: Fleet) -> None:
     measurements["t2"]["target"]["problems"].append(told)
 
 
+def target_that_is_silent_behind_live_paths(measurements: Fleet) -> None:
+    measurements["t2"] = {"errors": {"target": "no answer within 5 s"}}
+
+
+def target_that_is_silent_and_left(measurements: Fleet) -> None:
+    target_that_is_silent_behind_live_paths(measurements)
+    for name in ("h1", "h2", "h3"):
+        for item in devices(measurements, name):
+            item["paths"][1]["state"] = "connecting"
+
+
 def dead_device(measurements: Fleet) -> None:
     measurements["h5"]["disks"][0].update(held=False, problems=[{"code": "held", "problem": "x", "remedy": "y", "severity": "critical"}])
 
@@ -147,6 +172,30 @@ def other_serial_number(measurements: Fleet) -> None:
 
 def other_nguid(measurements: Fleet) -> None:
     subsystem(measurements, "t2")["namespaces"][0]["nguid"] = "f" * 32
+
+
+def other_image_by_one_nsid(measurements: Fleet) -> None:
+    one, other = subsystem(measurements, "t2")["namespaces"][:2]
+    one["nsid"], other["nsid"] = other["nsid"], one["nsid"]
+
+
+def namespace_of_another_kind(measurements: Fleet) -> None:
+    bdevs(measurements, "t1").append({"name": "Nvme0n1", "uuid": uuid(9), "product": "NVMe disk", "size_bytes": SIZE, "claimed": True, "image": None})
+    subsystem(measurements, "t1")["namespaces"].append({**namespace(9, 9), "bdev": "Nvme0n1"})
+    local = copy.deepcopy(devices(measurements, "h1")[0])
+    local.update(uuid=uuid(9), nsid=9, device="/dev/nvme0n9", mounts=["/srv"])
+    devices(measurements, "h1").append(local)
+
+
+def namespace_that_strangers_connect(measurements: Fleet) -> None:
+    namespace_that_nobody_connects(measurements)
+    measurements["t1"]["target"]["subsystems"][1]["controllers"] = [{"cntlid": 1, "hostnqn": "nqn.host:stranger"}]
+
+
+def namespace_that_a_connected_host_lacks(measurements: Fleet) -> None:
+    namespace_that_nobody_connects(measurements)
+    nqn_of_it = measurements["t1"]["target"]["subsystems"][1]["nqn"]
+    measurements["h1"]["host"]["controllers"].append({"name": "nvme7", "nqn": nqn_of_it, "transport": "tcp", "state": "live"})
 
 
 def one_range_of_controller_ids(measurements: Fleet) -> None:
@@ -192,6 +241,23 @@ SEEDS: list[tuple[t.Callable[[Fleet], None], list[tuple[str, str, str, str]]]] =
     (device_that_nobody_uses, [("info", "device-unused", "h1, h2, h3", "/dev/nvme0n2")]),
     (disk_by_kernel_name, [("warning", "unstable-name", "h1", "vm1:vdb")]),
     (disk_by_path, [("warning", "unstable-name", "h1", "vm1:vdb")]),
+    (disk_by_serial_number, [("warning", "unstable-name", "h1", "vm1:vdb")]),
+    (disk_by_device_number, [("warning", "unstable-name", "h1", "vm1:vdb")]),
+    (namespace_of_another_kind, [("info", "no-image", "t1", "Nvme0n1")]),
+    (namespace_that_strangers_connect, [("info", "namespace-unused", "t1", "nqn.2026-01.org.example:spare#1")]),
+    (namespace_that_a_connected_host_lacks, [("info", "namespace-unused", "t1", "nqn.2026-01.org.example:spare#1")]),
+    (target_that_is_silent_behind_live_paths, [("warning", "silent-target", "t2", "t2")]),
+    (target_that_is_silent_and_left, [("warning", "not-heard", "t2", "t2")]),
+    (
+        images_of_one_name_in_two_clusters,
+        [("critical", "identity-differs", "t1, t2", f"{nqn('a')}#{nsid}") for nsid in (1, 2, 3, 4)]
+        + [("critical", "uuid-twice", "t1, t2", uuid(number)) for number in (1, 2, 3, 4)],
+    ),
+    (
+        other_image_by_one_nsid,
+        [("critical", "identity-differs", "t1, t2", f"{nqn('a')}#{nsid}") for nsid in (1, 2)]
+        + [("critical", "uuid-twice", "t1, t2", uuid(number)) for number in (1, 2)],
+    ),
     (two_images_with_one_uuid, [("critical", "uuid-twice", "t1, t2, t3, t4", uuid(1))]),
     (one_image_in_two_subsystems, [("critical", "uuid-twice", "t1, t2", uuid(1))]),
     (two_devices_with_one_uuid, [("critical", "uuid-twice", "h1", uuid(1))]),
@@ -242,6 +308,117 @@ def test_a_seeded_fault_is_found_and_nothing_else(seed: t.Callable[[Fleet], None
     assert places(measurements) == sorted(expected)
     for item in found_in(measurements):
         assert item["text"] and item["remedy"]
+
+
+def volumes_of(measurements: Fleet, kind: str) -> list[tuple[str | None, list[str]]]:
+    """What the findings of a kind say they are about: the volume, and all volumes, by the numbers of the images."""
+    short = [(item["volume"], item["volumes"]) for item in found_in(measurements) if item["kind"] == kind]
+    return [(one and one.rpartition("-")[2], [name.rpartition("-")[2] for name in names]) for one, names in short]
+
+
+@pytest.mark.parametrize(
+    ("seed", "kind", "expected"),
+    [
+        (other_nguid, "identity-differs", [("1", ["1"])]),
+        (other_image_by_one_nsid, "identity-differs", [("1", ["1", "2"]), ("2", ["2", "1"])]),
+        (two_images_with_one_uuid, "uuid-twice", [("1", ["1", "5"])]),
+        (one_image_in_two_subsystems, "uuid-twice", [("1", ["1"])]),
+        (two_devices_with_one_uuid, "uuid-twice", [("1", ["1"])]),
+        (other_serial_number, "identity-differs", [(None, ["1", "2", "3", "4"])]),
+        (one_range_of_controller_ids, "cntlid-overlap", [(None, ["1", "2", "3", "4"])]),
+        (cloned_host, "host-identity-shared", [(None, ["1", "2", "3", "4", "5", "6", "7", "8"])] * 2),
+        (silent_host, "not-heard", [(None, ["1", "2", "3", "4", "5", "6", "7", "8"])]),
+        (target_that_is_silent_behind_live_paths, "silent-target", [(None, ["1", "2", "3", "4"])]),
+        (path_that_is_down, "host-problem", [(None, ["1", "2", "3", "4"])]),
+        (blocklisted_target, "target-problem", [("3", ["3"])]),
+        (device_that_nobody_uses, "device-unused", [("2", ["2"])]),
+        (namespace_that_nobody_connects, "namespace-unused", [("9", ["9"])]),
+        (bdev_that_no_namespace_uses, "bdev-unused", [("10", ["10"])]),
+        (namespace_of_another_kind, "no-image", [(None, [])]),
+        (dead_device, "dead-device", [("6", ["6"])]),
+        (luks_between, "layer", [("1", ["1"])]),
+    ],
+)
+def test_a_finding_knows_its_volumes(seed: t.Callable[[Fleet], None], kind: str, expected: list[tuple[str | None, list[str]]]) -> None:
+    measurements = fleet()
+    seed(measurements)
+    assert volumes_of(measurements, kind) == expected
+
+
+@pytest.mark.parametrize(
+    ("place", "obj", "expected"),
+    [
+        ("t1", nqn("a") + "#2", ("2", ["2"])),
+        ("t1", nqn("a"), (None, ["1", "2", "3", "4"])),
+        ("t1", "target", (None, ["1", "2", "3", "4"])),
+        ("h5", "kernel", (None, ["5", "6", "7", "8"])),
+        ("h5", "/dev/nvme0n2", ("6", ["6"])),
+        ("h5", uuid(7), ("7", ["7"])),
+        ("h5", uuid(77), (None, [])),
+    ],
+)
+def test_what_a_host_found_itself_touches_what_the_object_carries(place: str, obj: str, expected: tuple[str | None, list[str]]) -> None:
+    measurements = fleet()
+    kind = "target" if place.startswith("t") else "host"
+    measurements[place][kind]["problems"].append({"object": obj, "hop": "namespace", "problem": "x", "remedy": "y", "severity": "critical"})
+    assert volumes_of(measurements, f"{kind}-problem") == [expected]
+
+
+@pytest.mark.parametrize(
+    ("source", "stable"),
+    [
+        ("/dev/disk/by-id/nvme-uuid." + uuid(1), True),
+        ("/dev/disk/by-id/nvme-SPDK_bdev_Controller_SPDKA0001_1", True),
+        ("/dev/disk/by-id/nvme-SPDK_bdev_Controller_SPDKA0001_1-part1", True),
+        ("/dev/disk/by-id/nvme-SPDK_bdev_Controller_SPDKA0001", False),
+        ("/dev/disk/by-path/ip-192.0.2.1:4420-nvme-1", False),
+        ("/dev/disk/by-path/fabrics-nvme-uuid." + uuid(1), True),
+        ("/dev/disk/by-diskseq/7", False),
+        ("/dev/dm-3", False),
+        ("/dev/nvme0n1p1", False),
+        ("/dev/mapper/luks-vm1", True),
+        ("/dev/vg/lv", True),
+    ],
+)
+def test_which_names_of_a_disk_are_stable(source: str, stable: bool) -> None:
+    measurements = fleet()
+    measurements["h1"]["disks"][0]["source"] = source
+    assert places(measurements) == ([] if stable else [("warning", "unstable-name", "h1", "vm1:vdb")])
+
+
+def test_a_local_drive_by_its_serial_number_is_nobodys_business() -> None:
+    measurements = fleet()
+    local = {**measurements["h1"]["disks"][0], "domain": "other", "namespace_uuid": None, "device": "/dev/nvme9n1"}
+    measurements["h1"]["disks"].append({**local, "source": "/dev/disk/by-id/nvme-Maker_Drive_S4EV"})
+    assert places(measurements) == []
+
+
+def test_a_silent_target_names_the_paths_and_who_else_it_could_be() -> None:
+    measurements = fleet()
+    target_that_is_silent_behind_live_paths(measurements)
+    (item,) = found_in(measurements)
+    assert "paths that look live lead there: h1 nvme1, h2 nvme1, h3 nvme1; what they serve is unknown" in item["text"]
+    measurements["t1"] = {"errors": {"target": "no answer within 5 s"}}  # and nothing tells any more which volumes these are
+    found = {item["object"]: item for item in found_in(measurements)}
+    assert set(found) == {"t1", "t2"} and {item["kind"] for item in found.values()} == {"silent-target"}
+    assert "lead there, or to t2: h1 nvme0, h1 nvme1" in found["t1"]["text"]
+
+
+def test_a_silent_target_that_no_path_can_lead_to_is_only_not_heard() -> None:
+    measurements = fleet()
+    measurements["t9"] = {"errors": {"target": "no answer within 5 s"}}
+    assert places(measurements) == [("warning", "not-heard", "t9", "t9")]
+
+
+def test_a_namespace_that_somebody_is_connected_to_is_not_called_left_over() -> None:
+    measurements = fleet()
+    namespace_that_strangers_connect(measurements)
+    (item,) = found_in(measurements)
+    assert "connected to the subsystem: nqn.host:stranger" in item["text"] and "inventory" in item["remedy"]
+    measurements = fleet()
+    namespace_that_a_connected_host_lacks(measurements)
+    (item,) = found_in(measurements)
+    assert item["text"].startswith("h1 is connected to the subsystem, and no host")
 
 
 def test_faults_do_not_hide_each_other() -> None:

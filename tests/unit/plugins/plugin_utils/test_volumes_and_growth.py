@@ -191,6 +191,39 @@ def test_a_namespace_that_no_target_exports_is_an_orphan_unless_a_target_is_sile
     assert [volume.get("orphan") for volume in build(measurements)] == [None]
 
 
+def test_an_orphan_shows_all_that_hosts_and_domains_have_of_it() -> None:
+    """Who asks what a device is must learn who uses it, too."""
+    (_known, orphan) = build(fleet(h2={"host": host(uuid=OTHER), "disks": [disk(uuid=OTHER, source="/dev/nvme0n1")], "errors": {}}))
+    assert {hop: [reading["bytes"] for reading in readings] for hop, readings in orphan["readings"].items() if readings} == {
+        "path": [GIB, GIB],
+        "device": [GIB],
+        "disk": [GIB],
+        "guest": [GIB],
+    }
+    assert [(item["host"], item["object"], item["source"]) for item in orphan["attached"]] == [("h2", "g1:vda", "/dev/nvme0n1")]
+    assert orphan["uuid"] == OTHER and judge(orphan)["verdict"] == "orphan"
+
+
+def test_a_namespace_of_another_kind_of_bdev_is_no_orphan() -> None:
+    """A target exports it; it only has no image, and so no row."""
+    exporting = target()
+    exporting["bdevs"].append({"name": "Nvme0n1", "product": "NVMe disk", "uuid": OTHER, "size_bytes": GIB, "image": None, "pool": None})
+    exporting["subsystems"][0]["namespaces"].append({"nsid": 2, "bdev": "Nvme0n1", "uuid": OTHER})
+    measurements = fleet(t1={"target": exporting, "errors": {}}, h2={"host": host(uuid=OTHER), "errors": {}})
+    assert [volume["volume"] for volume in build(measurements)] == ["pool-1/vol-1"]
+
+
+def test_a_host_that_a_namespace_is_hidden_from_lacks_nothing() -> None:
+    """auto_visible=false and a list of hosts: the others are connected to the subsystem and show no device, as they should."""
+    controllers = [{"name": "nvme0", "nqn": NQN, "state": "live"}]
+    hidden = target()
+    hidden["subsystems"][0]["namespaces"][0].update(auto_visible=False, hosts=["nqn.host:h1"])
+    other = {"hostnqn": "nqn.host:h2", "namespaces": [], "controllers": controllers}
+    assert verdict(fleet(t1={"target": hidden, "errors": {}}, h2={"host": other, "errors": {}})) == "ok"
+    hidden["subsystems"][0]["namespaces"][0]["hosts"].append("nqn.host:h2")
+    assert verdict(fleet(t1={"target": hidden, "errors": {}}, h2={"host": other, "errors": {}})) == "unproven at device"
+
+
 def test_a_target_without_a_ceph_client_is_joined_by_name_and_read_by_another_client() -> None:
     blind = target(image_bytes=None)
     blind["fsid"] = None
