@@ -237,15 +237,18 @@ def line(path: t.Mapping[str, t.Any], etc: str = ETC) -> str:
     return ",".join(pairs)
 
 
-def load(transport: str, fabrics: str = FABRICS, run: t.Callable[..., t.Any] = subprocess.run) -> str | None:
-    """Load a transport's kernel module unless connecting is possible already; the cause when it cannot be loaded."""
-    if os.path.exists(fabrics):
-        return None
+def modprobe(module: str, run: t.Callable[..., t.Any] = subprocess.run) -> str | None:
+    """Load a kernel module; the cause when it cannot be loaded."""
     try:
-        done = run(["modprobe", f"nvme-{transport}"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+        done = run(["modprobe", module], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
     except OSError as exc:
         return f"modprobe: {exc.strerror}"
     return (done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}") if done.returncode else None
+
+
+def load(transport: str, fabrics: str = FABRICS, run: t.Callable[..., t.Any] = subprocess.run) -> str | None:
+    """Load a transport's kernel module unless connecting is possible already; the cause when it cannot be loaded."""
+    return None if os.path.exists(fabrics) else modprobe(f"nvme-{transport}", run)
 
 
 def exchange(text: str, fabrics: str = FABRICS) -> str:
