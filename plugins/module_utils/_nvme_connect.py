@@ -19,7 +19,7 @@ import subprocess
 import time
 import typing as t
 
-from ansible_collections.nvmeof.spdk.plugins.module_utils import _nvme_fabrics
+from ansible_collections.nvmeof.spdk.plugins.module_utils import _nvme_discovery, _nvme_fabrics
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_users import users
 
@@ -81,6 +81,10 @@ def _explain(number: int, path: dict[str, t.Any], said: list[str]) -> tuple[str,
             "check traddr and network, the psk at the target and in tls_psk_file, and tlshd's journal",
         )
     return _CAUSES.get(number, ("the kernel refused", "look into dmesg"))
+
+
+class _Existing(Exception):
+    """A path was there already; the text is its controller's name."""
 
 
 class Connector:
@@ -172,24 +176,17 @@ class Connector:
         """One write to the kernel's connect file and its answer; raises :class:`OSError` with the kernel's errno."""
         return _nvme_fabrics.exchange(line, self.fabrics)
 
-    def connect(self, path: dict[str, t.Any]) -> str:
-        """Connect one path, wait until it is live and its namespaces are there; the controller's name.
-
-        The write itself blocks until the kernel has connected or given up, 3 s and more for a dead address.
-        """
+    def _new(self, path: dict[str, t.Any], log: _nvme_fabrics.KernelLog) -> str:
+        """Write the line of a path and wait until its controller is live; its name. An error has what the kernel says."""
         label = _label(path)
-        self.load(path)
-        self.check(path)
-        line = self.options(path)
-        log = _nvme_fabrics.KernelLog(self.kmsg)
         try:
-            answer = self.exchange(line)
+            answer = self.exchange(self.options(path))
         except OSError as exc:
             if exc.errno == errno.EALREADY:
                 # made by someone else since it was looked for; sysfs tells by which controller
                 existing = self.find(path)
                 if existing:
-                    return str(existing[0]["name"])
+                    raise _Existing(str(existing[0]["name"])) from None
             said = log.lines()
             cause, remedy = _explain(exc.errno or 0, path, said)
             raise HopError(
@@ -200,12 +197,11 @@ class Connector:
                 cause="; ".join([f"{exc.strerror} (errno {exc.errno})", *said]),
                 remedy=remedy.format(hostnqn=path.get("hostnqn") or self.sysfs.host_identity()[0]),
             ) from None
-        match = re.search(r"instance=([0-9]+)", answer)
-        if match is None:
+        name = _nvme_fabrics.made(answer)
+        if not name:
             raise HopError(
                 "the kernel did not say which controller it made", obj=label, hop="path", call=f"read {self.fabrics}", cause=answer, remedy="look into dmesg"
             )
-        name = "nvme" + match.group(1)
         if not self.wait(lambda: (self.sysfs.controller(name) or {}).get("state") == LIVE):
             state = (self.sysfs.controller(name) or {}).get("state") or "gone"
             raise HopError(
@@ -215,9 +211,46 @@ class Connector:
                 call="read state",
                 remedy="look into dmesg and at the target",
             )
+        return name
+
+    def connect(self, path: dict[str, t.Any]) -> str:
+        """Connect one path, wait until it is live and its namespaces are there; the controller's name.
+
+        The write itself blocks until the kernel has connected or given up, 3 s and more for a dead address.
+        """
+        self.load(path)
+        self.check(path)
+        log = _nvme_fabrics.KernelLog(self.kmsg)
+        try:
+            name = self._new(path, log)
+        except _Existing as exc:
+            return str(exc)
         self._prove(path, name, log)
         self._await_namespaces(name)
         return name
+
+    def discover(self, service: dict[str, t.Any]) -> tuple[list[dict[str, str]], list[HopError]]:
+        """The subsystems that a discovery service and those that it refers to name, and what went wrong. Each is connected to for as long as it is read."""
+
+        def ask(place: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+            path = _nvme_fabrics.service_path(place, _nvme_discovery.NQN)
+            self.load(path)
+            name = self._new(path, _nvme_fabrics.KernelLog(self.kmsg))
+            try:
+                return self.identify.discovery_log(name)
+            finally:
+                self.disconnect(name)
+
+        found, failed = _nvme_discovery.walk(service, ask, (HopError,))
+        errors = []
+        for place, exc in failed:
+            if not isinstance(exc, HopError):
+                obj = f"discovery at {place['transport']} {place['traddr']}:{place['trsvcid']}"
+                exc = HopError(
+                    "its log makes no sense", obj=obj, hop="path", call="Get Log Page 0x70", cause=str(exc), remedy="correct that target's listeners"
+                )
+            errors.append(exc)
+        return found, errors
 
     def _prove(self, path: dict[str, t.Any], name: str, log: _nvme_fabrics.KernelLog) -> None:
         """Take a path away again that was not authenticated, although it has keys."""

@@ -24,7 +24,7 @@ author:
 attributes:
   check_mode:
     support: full
-    description: Nothing is connected, set or disconnected; a refusal because of a device in use is the same.
+    description: Nothing is connected, set or disconnected, but for O(discover); a refusal because of a device in use is the same.
   diff_mode:
     support: full
     description: Shows the paths and timeouts that change, and the lines of O(persistent_file).
@@ -202,9 +202,82 @@ options:
         description: See O(force).
         type: bool
         default: false
+  discover:
+    description:
+      - Discovery services whose subsystems are connected. Each is connected to for as long as its log page is read, also in check mode; services that it
+        refers to are asked, too.
+      - The options are those of the paths to make; only those of the address are also the service's, which is asked without keys and without TLS.
+      - What O(connections) says of a path, also that it is absent, goes before. A path that no service names any more is left alone.
+    type: list
+    elements: dict
+    suboptions:
+      transport:
+        description: See O(transport).
+        type: str
+        choices: [tcp, rdma]
+        default: tcp
+      traddr:
+        description: The service's IP address.
+        type: str
+        required: true
+      trsvcid:
+        description: The service's port. Targets often answer discovery on the ports of their subsystems, such as 4420, too.
+        type: str
+        default: "8009"
+      host_traddr:
+        description: See O(host_traddr).
+        type: str
+      hostnqn:
+        description: See O(hostnqn).
+        type: str
+      hostid:
+        description: See O(hostid).
+        type: str
+      dhchap_secret_file:
+        description: See O(dhchap_secret_file).
+        type: path
+      dhchap_ctrl_secret_file:
+        description: See O(dhchap_ctrl_secret_file).
+        type: path
+      tls:
+        description: See O(tls).
+        type: bool
+        default: false
+      tls_psk_file:
+        description: See O(tls_psk_file).
+        type: path
+      ctrl_loss_tmo:
+        description: See O(ctrl_loss_tmo).
+        type: int
+        default: -1
+      reconnect_delay:
+        description: See O(reconnect_delay).
+        type: int
+        default: 10
+      keep_alive_tmo:
+        description: See O(keep_alive_tmo).
+        type: int
+        default: 5
+      fast_io_fail_tmo:
+        description: See O(fast_io_fail_tmo).
+        type: int
+      nr_io_queues:
+        description: See O(nr_io_queues).
+        type: int
+      nqns:
+        description: The NQNs of the subsystems to connect, as patterns with C(*), C(?) and C([...]). A service that names none of them is an error.
+        type: list
+        elements: str
+        default: ["*"]
+  nvme_cli_files:
+    description:
+      - Also write the services of O(discover) for nvme-cli, which connects all that they name; up to release 2 (and where it is not installed) as lines of
+        C(/etc/nvme/discovery.conf), from release 3 on as C(/etc/nvme/nvme-fabrics.conf.d/nvmeof-spdk.conf). Other lines of the former stay.
+    type: bool
+    default: false
   persistent_file:
     description:
-      - A file for the boot that shall hold exactly the present paths of this call, one a line. It names key files and holds no key.
+      - A file for the boot that shall hold exactly the present paths and the discovery services of this call, one a line. It names key files and holds no key.
         It is written also when a path cannot be connected now.
     type: path
   wait_timeout:
@@ -238,6 +311,15 @@ EXAMPLES = r"""
         tls_psk_file: /etc/nvme/keys/psk.key
     persistent_file: /etc/nvme/nvmeof-spdk.connections
 
+- name: Connect all subsystems of a family that two targets name
+  nvmeof.spdk.nvme_connection:
+    discover:
+      - traddr: 192.0.2.10
+        nqns: ["nqn.2016-06.io.spdk:*"]
+      - traddr: 192.0.2.11
+        nqns: ["nqn.2016-06.io.spdk:*"]
+    persistent_file: /etc/nvme/nvmeof-spdk.connections
+
 - name: Connect by RDMA
   nvmeof.spdk.nvme_connection:
     nqn: nqn.2016-06.io.spdk:cnode1
@@ -264,7 +346,8 @@ EXAMPLES = r"""
 RETURN = r"""
 connections:
   description:
-    - One entry for each path asked for, in that order; C(controller) is V(null) where there is none (with O(state=absent) also where none was).
+    - One entry for each path asked for, in that order, then for those that were discovered.
+    - C(controller) is V(null) where there is none (with O(state=absent) also where none was).
     - C(state) is the controller's, or V(absent); C(namespaces) counts the namespaces that have a path through it.
     - C(differs) are options that an existing path has otherwise and that cannot be changed live.
     - C(authenticated) is V(none), V(host) (the host proves itself) or V(both); C(encrypted) is whether TLS is used.
@@ -287,6 +370,22 @@ connections:
       changed: true
       differs: []
       problems: []
+      error: null
+discovered:
+  description: The services of O(discover); C(found) is what they name, C(chosen) whether it matches.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - transport: tcp
+      traddr: 192.0.2.10
+      trsvcid: "8009"
+      nqns: ["*"]
+      found:
+        - nqn: nqn.2016-06.io.spdk:cnode1
+          traddr: 192.0.2.10
+          trsvcid: "4420"
+          chosen: true
       error: null
 changes:
   description: What was, or in check mode would be, changed.
@@ -313,15 +412,17 @@ error:
     message: "cannot connect: nothing listens there"
 """
 
+import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nvmeof.spdk.plugins.module_utils import _nvme_fabrics, _nvme_files
+from ansible_collections.nvmeof.spdk.plugins.module_utils import _nvme_cli_files, _nvme_fabrics, _nvme_files
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_connect import Connector
 from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_identify import Identify
 from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_path_wish import check, label
 from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_paths import describe, plan
+from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_services import check_service, resolve
 from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_sysfs import SysfsNvme
 from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Change, Changes
 
@@ -349,39 +450,73 @@ def argument_spec() -> dict[str, t.Any]:
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "force": {"type": "bool", "default": False},
     }
+    service: dict[str, t.Any] = {key: value for key, value in one.items() if key not in ("nqn", "controller", "state", "force")}
+    service.update(
+        traddr={"type": "str", "required": True}, trsvcid={"type": "str", "default": "8009"}, nqns={"type": "list", "elements": "str", "default": ["*"]}
+    )
     return {
         **one,
         "connections": {"type": "list", "elements": "dict", "options": one},
+        "discover": {"type": "list", "elements": "dict", "options": service},
+        "nvme_cli_files": {"type": "bool", "default": False},
         "persistent_file": {"type": "path"},
         "wait_timeout": {"type": "int", "default": 30},
     }
 
 
-def persist(file: str, paths: list[dict[str, t.Any]]) -> Change | None:
-    """The change that makes the file of the boot right, if it is not."""
-    lines = [_nvme_fabrics.words({**path, "tls": path["tls"] or None}) for path in paths if path["state"] == "present"]
+def persist(file: str, paths: list[dict[str, t.Any]], services: list[dict[str, t.Any]]) -> list[Change]:
+    """The change that makes the file of the boot right, if it is not. A service stands there itself: what it names can be different then."""
+    wanted = [path for path in paths if path["state"] == "present"] + services
     text = "# Made by nvmeof.spdk.nvme_connection: one path a line, as the kernel takes it; keys by the names of their files.\n"
-    return _nvme_files.change(file, text + "".join(line + "\n" for line in lines), 0o600)
+    text += "".join(_nvme_fabrics.words({**path, "tls": path["tls"] or None}) + "\n" for path in wanted)
+    change = _nvme_files.change(file, text, 0o600)
+    return [] if change is None else [change]
 
 
-def main() -> None:
-    """Check the options, plan, apply every path on its own, read back."""
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+def wishes(module: AnsibleModule, sysfs: SysfsNvme) -> tuple[list[dict[str, t.Any]], list[dict[str, t.Any]]]:
+    """The paths and the discovery services that are asked for, checked."""
     params = module.params
-    if sum(params[key] is not None for key in ("nqn", "controller", "connections")) != 1:
+    services = params["discover"] or []
+    named = sum(params[key] is not None for key in ("nqn", "controller", "connections"))
+    if named > 1 or not named and params["discover"] is None:
         module.fail_json(msg="name one path by nqn and traddr (or controller), or many by connections, and not both")
     if params["wait_timeout"] < 1:
         module.fail_json(msg=f"wait_timeout {params['wait_timeout']} is less than a second")
-    single = {key: value for key, value in params.items() if key not in ("connections", "persistent_file", "wait_timeout")}
-    paths = [single] if params["connections"] is None else params["connections"]
-
-    sysfs = SysfsNvme()
-    connector = Connector(sysfs, Identify(), wait_timeout=params["wait_timeout"])
+    paths = params["connections"] or []
+    if named and params["connections"] is None:
+        paths = [{key: value for key, value in params.items() if key not in ("connections", "discover", "nvme_cli_files", "persistent_file", "wait_timeout")}]
     try:
         for path in paths:
             check(path, sysfs)
+        for service in services:
+            check_service(service, sysfs)
+        if params["nvme_cli_files"]:
+            _nvme_cli_files.check(services)
     except ValueError as exc:
         module.fail_json(msg=str(exc))
+    return paths, services
+
+
+def main() -> None:
+    """Check the options, ask the discovery services, plan, apply every path on its own, read back."""
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    params = module.params
+    sysfs = SysfsNvme()
+    declared, services = wishes(module, sysfs)
+    connector = Connector(sysfs, Identify(), wait_timeout=params["wait_timeout"])
+
+    paths = list(declared)
+    discovered: list[dict[str, t.Any]] = []
+    # of a service that does not answer: the others go on
+    failed: list[HopError] = []
+    if services and module.check_mode and not os.path.exists(connector.fabrics):
+        module.warn("check mode loads no kernel module, and without nvme-fabrics no discovery service can be asked: what they name is not in this preview")
+    else:
+        for service in services:
+            found, entry, errors_of_it = resolve(service, paths, connector)
+            paths += found
+            discovered.append(entry)
+            failed += errors_of_it
 
     controllers = sysfs.controllers()
     changes = Changes()
@@ -400,12 +535,14 @@ def main() -> None:
         # nothing is touched when one wish is refused
         changes = Changes()
         plans = [(0, 0)] * len(paths)
-    elif params["persistent_file"]:
+    else:
         try:
-            written = persist(params["persistent_file"], paths)
-            changes.items += [written] if written is not None else []
+            if params["persistent_file"]:
+                changes.items += persist(params["persistent_file"], declared, services)
+            if params["nvme_cli_files"]:
+                changes.items += _nvme_cli_files.changes(services, sysfs.etc, _nvme_cli_files.installed())
         except HopError as exc:
-            errors.append(exc)
+            failed.append(exc)
     if not module.check_mode:
         for index, (start, end) in enumerate(plans):
             for change in changes.items[start:end]:
@@ -423,7 +560,7 @@ def main() -> None:
                     change.apply()
                     change.done = True
                 except HopError as exc:
-                    errors.append(exc)
+                    failed.append(exc)
         changes.items = [change for change in changes.items if change.done]
 
     host = sysfs.host()
@@ -434,8 +571,9 @@ def main() -> None:
         mine = [change for change in changes.items if change.kind == "connection" and change.name == label(path)]
         entry.update(action=words[mine[0].action] if mine else "none", changed=bool(mine), error=error.as_dict() if error else None)
         entries.append(entry)
-    result: dict[str, t.Any] = {"changed": changes.changed, "connections": entries, "changes": changes.summaries(), "diff": changes.diff()}
-    failed = [error for error in errors if error is not None]
+    result: dict[str, t.Any] = {"changed": changes.changed, "connections": entries, "discovered": discovered}
+    result.update(changes=changes.summaries(), diff=changes.diff())
+    failed = [error for error in errors if error is not None] + failed
     if failed:
         result["error"] = failed[0].as_dict()
         module.fail_json(msg="; ".join(str(error) for error in failed), **result)
