@@ -117,6 +117,7 @@ error:
 """
 
 import re
+import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
@@ -146,6 +147,8 @@ def main() -> None:
     kernel = HostKernel(sysfs)
     changes = Changes()
     wanted = params["multipath"]
+    found: dict[str, t.Any] = {}
+    problems: list[dict[str, str]] = []
     try:
         # the option before the module that takes it
         if wanted is not None:
