@@ -49,6 +49,67 @@ def plan(path: dict[str, t.Any], connector: Connector, controllers: list[dict[st
             changes.add("connection", name, "update", before, dict(live), lambda: connector.adjust(found[0]["name"], live))
 
 
+class Plan:
+    """The changes of several paths: each its own, so that one that fails does not keep the others."""
+
+    def __init__(self, paths: t.Sequence[dict[str, t.Any]], connector: Connector) -> None:
+        """Nothing is planned for any path when one is refused; :attr:`errors` has why, by path."""
+        self.paths = list(paths)
+        self.connector = connector
+        self.changes = Changes()
+        self.errors: list[HopError | None] = []
+        self._parts: list[tuple[int, int]] = []
+        controllers = connector.sysfs.controllers()
+        doomed: set[str] = set()
+        for path in self.paths:
+            start = len(self.changes.items)
+            try:
+                plan(path, connector, controllers, self.changes, doomed)
+                self.errors.append(None)
+            except HopError as exc:
+                self.errors.append(exc)
+            self._parts.append((start, len(self.changes.items)))
+        self.refused = any(error is not None for error in self.errors)
+        if self.refused:
+            self.changes = Changes()
+            self._parts = [(0, 0)] * len(self.paths)
+
+    def apply(self) -> list[HopError]:
+        """Make the changes, those of files last; what is not done is no change any more. The errors are those of files, those of paths are with them."""
+        for index, (start, end) in enumerate(self._parts):
+            for change in self.changes.items[start:end]:
+                try:
+                    change.apply()
+                    change.done = True
+                except HopError as exc:
+                    self.errors[index] = exc
+                    # a controller that was made but does not become live is a change all the same
+                    change.done = change.action == "connect" and bool(self.connector.find(self.paths[index]))
+                    break
+        failed = []
+        for change in self.changes.items:
+            if change.kind == "file":
+                try:
+                    change.apply()
+                    change.done = True
+                except HopError as exc:
+                    failed.append(exc)
+        self.changes.items = [change for change in self.changes.items if change.done]
+        return failed
+
+    def entries(self) -> list[dict[str, t.Any]]:
+        """Every path as it is now, with what became of it."""
+        host = self.connector.sysfs.host()
+        words = {"connect": "connected", "update": "updated", "disconnect": "disconnected"}
+        found = []
+        for path, error in zip(self.paths, self.errors):
+            entry = describe(path, self.connector, host)
+            mine = self.changes.of("connection", label(path))
+            entry.update(action=words[mine[0].action] if mine else "none", changed=bool(mine), error=error.as_dict() if error else None)
+            found.append(entry)
+        return found
+
+
 def describe(path: dict[str, t.Any], connector: Connector, host: dict[str, t.Any]) -> dict[str, t.Any]:
     """One path as it is now, with what is wrong with it."""
     found = connector.find(path, host["controllers"])

@@ -420,11 +420,11 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils import _nvme_cli_files
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_connect import Connector
 from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_identify import Identify
-from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_path_wish import check, label
-from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_paths import describe, plan
+from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_path_wish import check
+from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_paths import Plan
 from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_services import check_service, resolve
 from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_sysfs import SysfsNvme
-from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Change, Changes
+from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Change
 
 
 def argument_spec() -> dict[str, t.Any]:
@@ -518,62 +518,22 @@ def main() -> None:
             discovered.append(entry)
             failed += errors_of_it
 
-    controllers = sysfs.controllers()
-    changes = Changes()
-    plans: list[tuple[int, int]] = []
-    doomed: set[str] = set()
-    errors: list[HopError | None] = []
-    for path in paths:
-        start = len(changes.items)
-        try:
-            plan(path, connector, controllers, changes, doomed)
-            errors.append(None)
-        except HopError as exc:
-            errors.append(exc)
-        plans.append((start, len(changes.items)))
-    if any(errors):
-        # nothing is touched when one wish is refused
-        changes = Changes()
-        plans = [(0, 0)] * len(paths)
-    else:
+    work = Plan(paths, connector)
+    if not work.refused:
         try:
             if params["persistent_file"]:
-                changes.items += persist(params["persistent_file"], declared, services)
+                work.changes.items += persist(params["persistent_file"], declared, services)
             if params["nvme_cli_files"]:
-                changes.items += _nvme_cli_files.changes(services, sysfs.etc, _nvme_cli_files.installed())
+                work.changes.items += _nvme_cli_files.changes(services, sysfs.etc, _nvme_cli_files.installed())
         except HopError as exc:
             failed.append(exc)
     if not module.check_mode:
-        for index, (start, end) in enumerate(plans):
-            for change in changes.items[start:end]:
-                try:
-                    change.apply()
-                    change.done = True
-                except HopError as exc:
-                    errors[index] = exc
-                    # a controller that was made but does not become live is a change all the same
-                    change.done = change.action == "connect" and bool(connector.find(paths[index]))
-                    break
-        for change in changes.items:
-            if change.kind == "file":
-                try:
-                    change.apply()
-                    change.done = True
-                except HopError as exc:
-                    failed.append(exc)
-        changes.items = [change for change in changes.items if change.done]
+        failed += work.apply()
 
-    host = sysfs.host()
-    entries = []
-    words = {"connect": "connected", "update": "updated", "disconnect": "disconnected"}
-    for path, error in zip(paths, errors):
-        entry = describe(path, connector, host)
-        mine = [change for change in changes.items if change.kind == "connection" and change.name == label(path)]
-        entry.update(action=words[mine[0].action] if mine else "none", changed=bool(mine), error=error.as_dict() if error else None)
-        entries.append(entry)
-    result: dict[str, t.Any] = {"changed": changes.changed, "connections": entries, "discovered": discovered}
-    result.update(changes=changes.summaries(), diff=changes.diff())
-    failed = [error for error in errors if error is not None] + failed
+    entries = work.entries()
+    result: dict[str, t.Any] = {"changed": work.changes.changed, "connections": entries, "discovered": discovered}
+    result.update(changes=work.changes.summaries(), diff=work.changes.diff())
+    failed = [error for error in work.errors if error is not None] + failed
     if failed:
         result["error"] = failed[0].as_dict()
         module.fail_json(msg="; ".join(str(error) for error in failed), **result)
