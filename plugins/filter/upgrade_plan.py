@@ -51,9 +51,9 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.nvmeof.spdk.plugins.plugin_utils import _upgrade
+from ansible_collections.nvmeof.spdk.plugins.plugin_utils import _addresses, _upgrade
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._plain import as_bool, plain
-from ansible_collections.nvmeof.spdk.plugins.plugin_utils._volumes import known_of, measurements_of
+from ansible_collections.nvmeof.spdk.plugins.plugin_utils._volumes import measurements_of
 
 
 def upgrade_plan(hostvars: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Sequence[str]], target: str, allow_outage: t.Any = False) -> dict[str, t.Any]:
@@ -61,8 +61,11 @@ def upgrade_plan(hostvars: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Sequen
     try:
         hosts = {kind: plain(list(names)) for kind, names in asked.items()}
         measured = plain(measurements_of(hostvars, hosts, registered_as=_upgrade.REGISTERED))
-        declared = plain(known_of(hostvars, target).get("spdk_target_subsystems") or [])
+        # what is declared counts only for a target that cannot be read
+        declared = [] if measured.get(plain(target), {}).get("target") else _addresses.declared_of_target(hostvars, plain(target))
         return _upgrade.upgrade_plan(measured, plain(target), declared, as_bool(plain(allow_outage)))
+    except _addresses.AddressError as exc:
+        raise AnsibleFilterError(f"upgrade_plan: {exc}") from exc
     except (AttributeError, KeyError, TypeError) as exc:
         raise AnsibleFilterError(f"upgrade_plan: the measurements do not have the expected form: {type(exc).__name__} {exc}") from exc
 

@@ -15,16 +15,18 @@ from __future__ import annotations
 import errno
 import os
 import re
-import stat
 import subprocess
 import time
 import typing as t
 
-from ansible_collections.nvmeof.spdk.plugins.module_utils import _nvme_fabrics
+from ansible_collections.nvmeof.spdk.plugins.module_utils import _nvme_discovery, _nvme_fabrics
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
+from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_users import users
 
 LIVE = "live"
 POLL_SECONDS = 0.05
+#: ANA states in which a path takes no I/O.
+_NO_IO = ("inaccessible", "persistent-loss")
 
 #: Kernel answers to the connect write: cause and remedy. Seen with Linux 6.1 against nvmet and SPDK 26.05.
 _CAUSES = {
@@ -79,6 +81,10 @@ def _explain(number: int, path: dict[str, t.Any], said: list[str]) -> tuple[str,
             "check traddr and network, the psk at the target and in tls_psk_file, and tlshd's journal",
         )
     return _CAUSES.get(number, ("the kernel refused", "look into dmesg"))
+
+
+class _Existing(Exception):
+    """A path was there already; the text is its controller's name."""
 
 
 class Connector:
@@ -170,24 +176,17 @@ class Connector:
         """One write to the kernel's connect file and its answer; raises :class:`OSError` with the kernel's errno."""
         return _nvme_fabrics.exchange(line, self.fabrics)
 
-    def connect(self, path: dict[str, t.Any]) -> str:
-        """Connect one path, wait until it is live and its namespaces are there; the controller's name.
-
-        The write itself blocks until the kernel has connected or given up, 3 s and more for a dead address.
-        """
+    def _new(self, path: dict[str, t.Any], log: _nvme_fabrics.KernelLog) -> str:
+        """Write the line of a path and wait until its controller is live; its name. An error has what the kernel says."""
         label = _label(path)
-        self.load(path)
-        self.check(path)
-        line = self.options(path)
-        log = _nvme_fabrics.KernelLog(self.kmsg)
         try:
-            answer = self.exchange(line)
+            answer = self.exchange(self.options(path))
         except OSError as exc:
             if exc.errno == errno.EALREADY:
                 # made by someone else since it was looked for; sysfs tells by which controller
                 existing = self.find(path)
                 if existing:
-                    return str(existing[0]["name"])
+                    raise _Existing(str(existing[0]["name"])) from None
             said = log.lines()
             cause, remedy = _explain(exc.errno or 0, path, said)
             raise HopError(
@@ -198,12 +197,11 @@ class Connector:
                 cause="; ".join([f"{exc.strerror} (errno {exc.errno})", *said]),
                 remedy=remedy.format(hostnqn=path.get("hostnqn") or self.sysfs.host_identity()[0]),
             ) from None
-        match = re.search(r"instance=([0-9]+)", answer)
-        if match is None:
+        name = _nvme_fabrics.made(answer)
+        if not name:
             raise HopError(
                 "the kernel did not say which controller it made", obj=label, hop="path", call=f"read {self.fabrics}", cause=answer, remedy="look into dmesg"
             )
-        name = "nvme" + match.group(1)
         if not self.wait(lambda: (self.sysfs.controller(name) or {}).get("state") == LIVE):
             state = (self.sysfs.controller(name) or {}).get("state") or "gone"
             raise HopError(
@@ -213,9 +211,46 @@ class Connector:
                 call="read state",
                 remedy="look into dmesg and at the target",
             )
+        return name
+
+    def connect(self, path: dict[str, t.Any]) -> str:
+        """Connect one path, wait until it is live and its namespaces are there; the controller's name.
+
+        The write itself blocks until the kernel has connected or given up, 3 s and more for a dead address.
+        """
+        self.load(path)
+        self.check(path)
+        log = _nvme_fabrics.KernelLog(self.kmsg)
+        try:
+            name = self._new(path, log)
+        except _Existing as exc:
+            return str(exc)
         self._prove(path, name, log)
         self._await_namespaces(name)
         return name
+
+    def discover(self, service: dict[str, t.Any]) -> tuple[list[dict[str, str]], list[HopError]]:
+        """The subsystems that a discovery service and those that it refers to name, and what went wrong. Each is connected to for as long as it is read."""
+
+        def ask(place: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+            path = _nvme_fabrics.service_path(place, _nvme_discovery.NQN)
+            self.load(path)
+            name = self._new(path, _nvme_fabrics.KernelLog(self.kmsg))
+            try:
+                return self.identify.discovery_log(name)
+            finally:
+                self.disconnect(name)
+
+        found, failed = _nvme_discovery.walk(service, ask, (HopError,))
+        errors = []
+        for place, exc in failed:
+            if not isinstance(exc, HopError):
+                obj = f"discovery at {place['transport']} {place['traddr']}:{place['trsvcid']}"
+                exc = HopError(
+                    "its log makes no sense", obj=obj, hop="path", call="Get Log Page 0x70", cause=str(exc), remedy="correct that target's listeners"
+                )
+            errors.append(exc)
+        return found, errors
 
     def _prove(self, path: dict[str, t.Any], name: str, log: _nvme_fabrics.KernelLog) -> None:
         """Take a path away again that was not authenticated, although it has keys."""
@@ -290,7 +325,7 @@ class Connector:
     # -- existing paths --------------------------------------------------------------------------------------
 
     def find(self, path: dict[str, t.Any], controllers: list[dict[str, t.Any]] | None = None) -> list[dict[str, t.Any]]:
-        """The controllers of a path (without ``traddr``: of the whole subsystem), in any state but the dying ones.
+        """The controllers of a path (without ``traddr``: of the whole subsystem; with ``controller``: that one), in any state but the dying ones.
 
         ``host_traddr`` is compared only when it is given; addresses are compared by meaning, not as text.
         """
@@ -298,7 +333,10 @@ class Connector:
         for item in self.sysfs.controllers() if controllers is None else controllers:
             if item["nqn"] != path["nqn"] or item["transport"] == "pcie" or (item["state"] or "").startswith("deleting"):
                 continue
-            if path.get("traddr") is not None:
+            if path.get("controller") is not None:
+                if item["name"] != path["controller"]:
+                    continue
+            elif path.get("traddr") is not None:
                 if item["transport"] != path["transport"] or not self.sysfs.same_address(item["traddr"], path["traddr"]) or item["trsvcid"] != path["trsvcid"]:
                     continue
                 if path.get("host_traddr") is not None and not self.sysfs.same_address(item["host_traddr"], path["host_traddr"]):
@@ -307,8 +345,8 @@ class Connector:
         return found
 
     @staticmethod
-    def drift(path: dict[str, t.Any], controller: dict[str, t.Any]) -> tuple[dict[str, int], list[str]]:
-        """What differs on an existing controller: what can be set live (in order), and what cannot."""
+    def drift(path: dict[str, t.Any], controller: dict[str, t.Any]) -> tuple[dict[str, int], list[dict[str, t.Any]]]:
+        """What differs on an existing controller: what can be set live (in order), and what cannot (``option``, ``found``, ``wanted``)."""
         live: dict[str, int] = {}
         delay, loss = path.get("reconnect_delay"), path.get("ctrl_loss_tmo")
         if delay is not None and controller["reconnect_delay"] not in (None, delay):
@@ -319,18 +357,24 @@ class Connector:
             shown = -1 if loss < 0 else -(-loss // step) * step
             if controller["ctrl_loss_tmo"] != shown or ("reconnect_delay" in live and loss >= 0):
                 live["ctrl_loss_tmo"] = loss
+        fixed: list[dict[str, t.Any]] = []
+
+        def differs(option: str, found: t.Any) -> None:
+            fixed.append({"option": option, "found": found, "wanted": path[option]})
+
         fail = path.get("fast_io_fail_tmo")
-        if fail is not None and controller["fast_io_fail_tmo"] not in (None, fail):
+        if fail is not None and controller["fast_io_fail_tmo"] is None:
+            differs("fast_io_fail_tmo", None)  # before Linux 5.11
+        elif fail is not None and controller["fast_io_fail_tmo"] != fail:
             live["fast_io_fail_tmo"] = fail
-        fixed = []
         if path.get("keep_alive_tmo") is not None and controller["keep_alive_tmo"] not in (None, path["keep_alive_tmo"]):
-            fixed.append(f"keep_alive_tmo is {controller['keep_alive_tmo']}, not {path['keep_alive_tmo']}")
+            differs("keep_alive_tmo", controller["keep_alive_tmo"])
         queues = path.get("nr_io_queues")
         # fewer than asked for is the target's or the CPUs' limit
         if queues is not None and controller["queue_count"] is not None and controller["queue_count"] - 1 > queues:
-            fixed.append(f"nr_io_queues is {controller['queue_count'] - 1}, not {queues}")
+            differs("nr_io_queues", controller["queue_count"] - 1)
         if path.get("hostnqn") and controller["hostnqn"] not in (None, path["hostnqn"]):
-            fixed.append(f"hostnqn is {controller['hostnqn']}, not {path['hostnqn']}")
+            differs("hostnqn", controller["hostnqn"])
         return live, fixed
 
     def adjust(self, controller: str, values: dict[str, int]) -> None:
@@ -359,56 +403,20 @@ class Connector:
     # -- disconnect ------------------------------------------------------------------------------------------
 
     def losses(self, controllers: set[str]) -> list[str]:
-        """The block devices (names) that would have no live path without these controllers."""
+        """The block devices (names) that would have no live path without these controllers. A path that its target calls inaccessible carries nothing."""
         lost = []
         for namespace in self.sysfs.namespaces():
             for device in namespace["devices"]:
                 paths = [path for path in namespace["paths"] if device in (path["name"], re.sub(r"c[0-9]+", "", path["name"]))]
                 if any(path["controller"] in controllers for path in paths) and not any(
-                    path["state"] == LIVE and path["controller"] not in controllers for path in paths
+                    path["state"] == LIVE and path["ana_state"] not in _NO_IO and path["controller"] not in controllers for path in paths
                 ):
                     lost.append(device)
         return lost
 
     def users(self, device: str) -> list[str]:
-        """Who uses a block device or its partitions: holders, mounts, swap and processes that have it open (QEMU)."""
-        found = [f"held by {name}" for name in self.sysfs.holders(device)] + [f"mounted at {name}" for name in self.sysfs.mounts(device)]
-        rdevs = set(self.sysfs.rdevs(device))
-        proc = self.sysfs.proc
-        for pid in sorted((name for name in os.listdir(proc) if name.isdigit()), key=int):
-            if pid == str(os.getpid()):
-                continue
-            try:
-                handles = os.listdir(os.path.join(proc, pid, "fd"))
-            except OSError:
-                continue
-            if any(self._rdev(os.path.join(proc, pid, "fd", handle)) in rdevs for handle in handles):
-                found.append(f"open by {self._command(pid)} (pid {pid})")
-        try:
-            with open(os.path.join(proc, "swaps"), encoding="utf-8", errors="replace") as file:
-                names = [line.split()[0] for line in file.readlines()[1:] if line.strip()]
-        except OSError:
-            names = []
-        found += [f"swap {name}" for name in names if self._rdev(name) in rdevs]
-        return found
-
-    @staticmethod
-    def _rdev(file: str) -> str | None:
-        try:
-            # pipes and sockets cannot be it, and need no look
-            if os.path.islink(file) and not os.readlink(file).startswith("/"):
-                return None
-            status = os.stat(file)
-        except OSError:
-            return None
-        return f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}" if stat.S_ISBLK(status.st_mode) else None
-
-    def _command(self, pid: str) -> str:
-        try:
-            with open(os.path.join(self.sysfs.proc, pid, "comm"), encoding="utf-8", errors="replace") as file:
-                return file.read().strip()
-        except OSError:
-            return "a process"
+        """Who uses a block device or its partitions."""
+        return users(self.sysfs, device)
 
     def check_unused(self, controllers: set[str], label: str) -> None:
         """Raise when a device in use would lose its last live path."""

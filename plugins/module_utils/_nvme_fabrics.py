@@ -5,8 +5,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 """What the kernel is told to connect one NVMe-oF path, keys included: one line for ``/dev/nvme-fabrics``.
 
-This file is also the program that connects at boot: ``nvmeof_spdk_connect.py FILE`` (the role nvme_initiator installs it), so that a path is
-connected in the same way by both. Therefore: standard library only, and nothing else of the collection.
+This file is also the program that connects at boot: ``nvmeof_spdk_connect.py FILE`` (the role nvme_initiator installs it, and
+``_nvme_discovery.py`` beside it), so that a path is connected in the same way by both. Therefore: standard library only, and nothing else of
+the collection.
 
 Keys are named by their files. What is in them goes to the kernel and nowhere else: into that line (DH-HMAC-CHAP) or, derived, into the
 kernel's keyring ``.nvme`` (TLS, where tlshd finds it).
@@ -17,8 +18,10 @@ from __future__ import annotations
 import base64
 import ctypes
 import errno
+import fcntl
 import hashlib
 import hmac
+import importlib
 import os
 import platform
 import re
@@ -26,6 +29,7 @@ import stat
 import struct
 import subprocess
 import sys
+import time
 import typing as t
 import uuid
 import zlib
@@ -37,6 +41,12 @@ PLAIN = ("transport", "traddr", "trsvcid", "nqn", "host_traddr", "hostnqn", "hos
 TIMES = ("ctrl_loss_tmo", "reconnect_delay", "keep_alive_tmo", "fast_io_fail_tmo", "nr_io_queues")
 #: Options that name key files.
 FILES = ("dhchap_secret_file", "dhchap_ctrl_secret_file", "tls_psk_file")
+
+#: _IOWR('N', 0x41, struct nvme_admin_cmd), 72 bytes (include/uapi/linux/nvme_ioctl.h)
+ADMIN_IOCTL = 0xC0484E41
+# opcode, flags, rsvd1, nsid, cdw2, cdw3, metadata, addr, metadata_len, data_len, cdw10..15, timeout_ms, result
+_ADMIN = struct.Struct("=BBHIIIQQIIIIIIIIII")
+_GET_LOG_PAGE = 0x02
 
 #: Numbers of add_key and keyctl (kernel's syscall tables; libc has no functions for them).
 _SYSCALLS = {"x86_64": (248, 250), "aarch64": (217, 219), "riscv64": (217, 219), "ppc64le": (269, 271), "s390x": (278, 280)}
@@ -185,7 +195,12 @@ def insert(name: str, key: bytes) -> int:
 
 
 def words(path: t.Mapping[str, t.Any]) -> str:
-    """One path as a line of the file of connections: the kernel's words, but for key files, which stand there by name."""
+    """One path as a line of the file of connections: the kernel's words, but for key files, which stand there by name.
+
+    A discovery service has no NQN but patterns of those to connect (``nqns``): ``discover``, and its words and those of the paths to make.
+    """
+    if path.get("nqns") is not None:
+        return "discover,nqns={0},{1}".format("|".join(path["nqns"]), words({**path, "nqns": None}))
     pairs = ["{0}={1}".format(key, path[key]) for key in (*PLAIN, *TIMES, *FILES) if path.get(key) is not None]
     return ",".join(pairs + (["tls"] if path.get("tls") else []))
 
@@ -193,7 +208,10 @@ def words(path: t.Mapping[str, t.Any]) -> str:
 def parse(line: str) -> dict[str, t.Any]:
     """A path out of such a line."""
     pairs = [part.partition("=") for part in line.strip().split(",")]
-    return {key: value if sep else True for key, sep, value in pairs}
+    path: dict[str, t.Any] = {key: value if sep else True for key, sep, value in pairs}
+    if path.pop("discover", False):
+        path["nqns"] = str(path.get("nqns", "*")).split("|")
+    return path
 
 
 def check_keys(path: t.Mapping[str, t.Any]) -> None:
@@ -237,15 +255,18 @@ def line(path: t.Mapping[str, t.Any], etc: str = ETC) -> str:
     return ",".join(pairs)
 
 
-def load(transport: str, fabrics: str = FABRICS, run: t.Callable[..., t.Any] = subprocess.run) -> str | None:
-    """Load a transport's kernel module unless connecting is possible already; the cause when it cannot be loaded."""
-    if os.path.exists(fabrics):
-        return None
+def modprobe(module: str, run: t.Callable[..., t.Any] = subprocess.run) -> str | None:
+    """Load a kernel module; the cause when it cannot be loaded."""
     try:
-        done = run(["modprobe", f"nvme-{transport}"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+        done = run(["modprobe", module], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
     except OSError as exc:
         return f"modprobe: {exc.strerror}"
     return (done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}") if done.returncode else None
+
+
+def load(transport: str, fabrics: str = FABRICS, run: t.Callable[..., t.Any] = subprocess.run) -> str | None:
+    """Load a transport's kernel module unless connecting is possible already; the cause when it cannot be loaded."""
+    return None if os.path.exists(fabrics) else modprobe(f"nvme-{transport}", run)
 
 
 def exchange(text: str, fabrics: str = FABRICS) -> str:
@@ -256,6 +277,30 @@ def exchange(text: str, fabrics: str = FABRICS) -> str:
         return os.read(handle, 4096).decode(errors="replace")
     finally:
         os.close(handle)
+
+
+def admin(node: str, opcode: int, nsid: int, words10: t.Sequence[int], length: int, timeout_ms: int = 10000) -> bytes:
+    """One admin command that reads ``length`` bytes, with its command dwords from 10 on. Raises :class:`OSError`, also for a status of the controller.
+
+    After ``timeout_ms`` the kernel's transport starts error recovery on its own, as it does for a lost keep-alive.
+    """
+    data = ctypes.create_string_buffer(length)
+    dwords = [*words10, 0, 0, 0, 0, 0, 0][:6]
+    command = bytearray(_ADMIN.pack(opcode, 0, 0, nsid, 0, 0, 0, ctypes.addressof(data), 0, length, *dwords, timeout_ms, 0))
+    handle = os.open(node, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        status = fcntl.ioctl(handle, ADMIN_IOCTL, command)
+    finally:
+        os.close(handle)
+    if status:
+        raise OSError(errno.EIO, f"NVMe status 0x{status:x}")
+    return data.raw
+
+
+def log_page(node: str, page: int, offset: int, length: int) -> bytes:
+    """A part of a log page of a controller."""
+    dwords = length // 4 - 1
+    return admin(node, _GET_LOG_PAGE, 0, [page | (dwords & 0xFFFF) << 16, dwords >> 16, offset & 0xFFFFFFFF, offset >> 32], length)
 
 
 class KernelLog:
@@ -309,32 +354,83 @@ def proven(path: t.Mapping[str, t.Any], name: str, log: KernelLog) -> bool:
 # -- the program ---------------------------------------------------------------------------------------------
 
 
+def made(answer: str) -> str:
+    """The controller in the kernel's answer to a connect line; empty when it names none."""
+    number = re.search(r"instance=([0-9]+)", answer)
+    return "nvme" + number.group(1) if number else ""
+
+
+def service_path(service: t.Mapping[str, t.Any], nqn: str) -> dict[str, t.Any]:
+    """The path of a discovery service: without keys, as what it says is no secret, and given up soon should this program die before it is closed."""
+    return {**{key: service.get(key) for key in PLAIN}, "nqn": nqn, "ctrl_loss_tmo": 10, "reconnect_delay": 2}
+
+
+def _delete(name: str) -> None:
+    with open(f"/sys/class/nvme/{name}/delete_controller", "w", encoding="ascii") as file:
+        file.write("1")
+
+
+def _discover(service: dict[str, t.Any]) -> tuple[list[dict[str, t.Any]], list[str]]:
+    """The paths that a line of a discovery service stands for, and what went wrong."""
+    # the role installs it beside this file under that name
+    discovery = importlib.import_module("nvmeof_spdk_discovery")
+
+    def ask(place: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+        cause = load(place["transport"])
+        if cause:
+            raise OSError(errno.ENODEV, cause)
+        name = made(exchange(line(service_path(place, discovery.NQN))))
+        try:
+            node = f"/dev/{name}"
+            for _attempt in range(100):
+                if os.path.exists(node):
+                    break
+                time.sleep(0.05)
+            return discovery.records(lambda offset, length: log_page(node, discovery.LOG_PAGE, offset, length))
+        finally:
+            _delete(name)
+
+    found, failed = discovery.walk(service, ask, (OSError, ValueError, FabricsError))
+    rest = {key: value for key, value in service.items() if key != "nqns"}
+    paths = [{**rest, **path} for path in discovery.chosen(found, service["nqns"])]
+    return paths, [f"discovery at {place['traddr']}:{place['trsvcid']}: {getattr(exc, 'strerror', None) or exc}" for place, exc in failed]
+
+
+def _connect(path: dict[str, t.Any]) -> None:
+    """Connect one path, unless it is connected; raises :class:`OSError` or :class:`FabricsError`."""
+    cause = load(path["transport"])
+    if cause:
+        raise OSError(errno.ENODEV, cause)
+    check_kernel(path)
+    log = KernelLog()
+    try:
+        name = made(exchange(line(path)))
+    except OSError as exc:
+        if exc.errno == errno.EALREADY:
+            return
+        raise
+    if not proven(path, name, log):
+        _delete(name)
+        raise OSError(errno.EKEYREJECTED, "the target did not authenticate with DH-HMAC-CHAP; the path was taken away again")
+
+
 def main(argv: list[str]) -> int:
     """Connect the paths of a file that are not connected. 1 when one could not be, so that systemd tries again."""
-    failed = 0
+    complaints = []
     with open(argv[1], encoding="utf-8") as file:
         lines = [text.strip() for text in file if text.strip() and not text.startswith("#")]
     for text in lines:
-        path = parse(text)
-        try:
-            cause = load(path["transport"])
-            if cause:
-                raise OSError(errno.ENODEV, cause)
-            check_kernel(path)
-            log = KernelLog()
-            name = "nvme" + exchange(line(path)).partition("instance=")[2].partition(",")[0]
-            if not proven(path, name, log):
-                with open(f"/sys/class/nvme/{name}/delete_controller", "w", encoding="ascii") as file:
-                    file.write("1")
-                raise OSError(errno.EKEYREJECTED, "the target did not authenticate with DH-HMAC-CHAP; the path was taken away again")
-        except OSError as exc:
-            if exc.errno != errno.EALREADY:
-                sys.stderr.write(f"{text}: {exc.strerror}\n")
-                failed = 1
-        except FabricsError as exc:
-            sys.stderr.write(f"{text}: {exc}\n")
-            failed = 1
-    return failed
+        paths, failed = [parse(text)], []
+        if "nqns" in paths[0]:
+            paths, failed = _discover(paths[0])
+        complaints += [f"{text}: {one}" for one in failed]
+        for path in paths:
+            try:
+                _connect(path)
+            except (OSError, FabricsError) as exc:
+                complaints.append(f"{words(path)}: {getattr(exc, 'strerror', None) or exc}")
+    sys.stderr.writelines(f"{one}\n" for one in complaints)
+    return 1 if complaints else 0
 
 
 if __name__ == "__main__":

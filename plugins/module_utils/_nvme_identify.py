@@ -6,20 +6,18 @@
 """Identify a namespace through one controller: what *this* target serves, whatever sysfs still shows.
 
 One admin command (NVMe Base Specification 2.0, figure 273: CNS 0 Identify Namespace, CNS 2 active namespace ids)
-through the kernel's passthrough ioctl (include/uapi/linux/nvme_ioctl.h).
+through the kernel's passthrough ioctl. And what a discovery controller has to say: its log page.
 """
 
 from __future__ import annotations
 
-import ctypes
-import fcntl
 import os
 import struct
+import typing as t
 
+from ansible_collections.nvmeof.spdk.plugins.module_utils import _nvme_discovery, _nvme_fabrics
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 
-#: _IOWR('N', 0x41, struct nvme_admin_cmd), 72 bytes
-NVME_IOCTL_ADMIN_CMD = 0xC0484E41
 IDENTIFY = 0x06
 CNS_NAMESPACE = 0
 CNS_ACTIVE_LIST = 2
@@ -27,9 +25,6 @@ PAGE = 4096
 
 #: After this time the kernel's transport starts error recovery on its own, as it does for a lost keep-alive.
 TIMEOUT_MS = 10000
-
-# opcode, flags, rsvd1, nsid, cdw2, cdw3, metadata, addr, metadata_len, data_len, cdw10..15, timeout_ms, result
-_COMMAND = struct.Struct("=BBHIIIQQIIIIIIIIII")
 
 
 def served_bytes(data: bytes) -> int:
@@ -66,31 +61,17 @@ class Identify:
 
     def _identify(self, controller: str, cns: int, nsid: int) -> bytes:
         node = os.path.join(self.dev, controller)
-        call = f"Identify (CNS {cns}, nsid {nsid}) on {node}"
-
-        def error(cause: str) -> HopError:
-            return HopError(
+        try:
+            return _nvme_fabrics.admin(node, IDENTIFY, nsid, [cns], PAGE, self.timeout_ms)
+        except OSError as exc:
+            raise HopError(
                 f"controller {controller} does not answer Identify",
                 obj=controller,
                 hop="path",
-                call=call,
-                cause=cause,
+                call=f"Identify (CNS {cns}, nsid {nsid}) on {node}",
+                cause=exc.strerror or str(exc),
                 remedy="check that its target is alive and that the task runs as root; restart a hung target or disconnect this path",
-            )
-
-        data = ctypes.create_string_buffer(PAGE)
-        command = bytearray(_COMMAND.pack(IDENTIFY, 0, 0, nsid, 0, 0, 0, ctypes.addressof(data), 0, PAGE, cns, 0, 0, 0, 0, 0, self.timeout_ms, 0))
-        try:
-            handle = os.open(node, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                status = fcntl.ioctl(handle, NVME_IOCTL_ADMIN_CMD, command)
-            finally:
-                os.close(handle)
-        except OSError as exc:
-            raise error(exc.strerror or str(exc)) from exc
-        if status:
-            raise error(f"NVMe status 0x{status:x}")
-        return data.raw
+            ) from exc
 
     def namespace_bytes(self, controller: str, nsid: int) -> int:
         """What a controller serves for a namespace, in bytes; 0 when the namespace is not active there."""
@@ -110,3 +91,18 @@ class Identify:
     def nsids(self, controller: str) -> list[int]:
         """The namespace ids that a controller serves (the first 1024)."""
         return active_nsids(self._identify(controller, CNS_ACTIVE_LIST, 0))
+
+    def discovery_log(self, controller: str) -> list[dict[str, t.Any]]:
+        """The entries of a discovery controller's log."""
+        node = os.path.join(self.dev, controller)
+        try:
+            return _nvme_discovery.records(lambda offset, length: _nvme_fabrics.log_page(node, _nvme_discovery.LOG_PAGE, offset, length))
+        except (OSError, ValueError) as exc:
+            raise HopError(
+                f"controller {controller} does not give its discovery log",
+                obj=controller,
+                hop="path",
+                call=f"Get Log Page 0x70 on {node}",
+                cause=getattr(exc, "strerror", None) or str(exc),
+                remedy="check that the discovery service at its address is alive",
+            ) from exc

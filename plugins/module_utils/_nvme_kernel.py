@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
-"""What is dangerous in a kernel's NVMe host, by its release (``uname -r``), as data."""
+"""What a kernel's NVMe host lacks and what is dangerous in it, by its release (``uname -r``), as data."""
 
 from __future__ import annotations
 
@@ -29,3 +29,15 @@ def rescan_hazard(release: str | None) -> dict[str, str] | None:
         if match and int(match.group(1)) < fixed:
             return {"text": f"kernel {release}: {text}", "remedy": remedy}
     return None
+
+
+#: Policies by which native multipath chooses a path, and the Linux that brought each.
+IOPOLICIES: t.Mapping[str, tuple[int, int]] = {"numa": (5, 1), "round-robin": (5, 1), "queue-depth": (6, 11)}
+#: Kernels whose version tells nothing, for features of newer ones are put into them (RHEL and its kin, SLES, UEK).
+_BACKPORTED = re.compile(r"\.el[0-9]|-default$|uek")
+
+
+def lacks_iopolicy(release: str, policy: str) -> bool:
+    """Whether the kernel ``release`` surely lacks an io policy."""
+    match = re.match(r"(\d+)\.(\d+)", release)
+    return match is not None and not _BACKPORTED.search(release) and (int(match.group(1)), int(match.group(2))) < IOPOLICIES[policy]

@@ -424,7 +424,7 @@ def _identity_problems(host: dict[str, t.Any], fabrics: list[dict[str, t.Any]]) 
                 "nvme_core",
                 "device",
                 "native NVMe multipath is off: every path is a block device of its own",
-                "boot with nvme_core.multipath=Y",
+                "set multipath with nvme_kernel, and reboot",
                 "critical" if any(len(item["devices"]) > 1 for item in host["namespaces"]) else "warning",
             )
         )

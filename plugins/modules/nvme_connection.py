@@ -15,8 +15,8 @@ version_added: 0.1.0
 description:
   - Connects the paths of a subsystem through the kernel's C(/dev/nvme-fabrics) and disconnects them through sysfs. It needs no nvme-cli.
   - A path is the same when its NQN, transport, address, service and, where given, host address are. A path that is connecting exists.
-  - Timeouts of an existing path are set live; other options that differ are reported in C(problems) and need a new connection.
-    A path that exists without the security asked for is refused.
+  - Timeouts of an existing path (O(ctrl_loss_tmo), O(reconnect_delay), O(fast_io_fail_tmo)) are set live. Other options that differ are warned of, are
+    in C(differs) and C(problems), and need a new connection. A path that exists without the security asked for is refused.
   - Keys are named by files of the host. What is in them goes to the kernel only, never to a command line, a result, a log or a diff.
   - With O(persistent_file) the paths are also written for the boot; the role P(nvmeof.spdk.nvme_initiator#role) has the unit that reads the file.
 author:
@@ -24,7 +24,7 @@ author:
 attributes:
   check_mode:
     support: full
-    description: Nothing is connected, set or disconnected; a refusal because of a device in use is the same.
+    description: Nothing is connected, set or disconnected, but for O(discover); a refusal because of a device in use is the same.
   diff_mode:
     support: full
     description: Shows the paths and timeouts that change, and the lines of O(persistent_file).
@@ -38,7 +38,12 @@ attributes:
 options:
   nqn:
     description:
-      - The subsystem's NQN. Needed, here or in each of O(connections).
+      - The subsystem's NQN. Needed, here or in each of O(connections), unless O(controller) is there.
+    type: str
+  controller:
+    description:
+      - With O(state=absent), the controller to disconnect, such as V(nvme3), instead of O(nqn) and O(traddr). One that is not there is absent already.
+      - A namespace's device, such as V(nvme3n1), is refused. With multipath its number is its subsystem's, and other controllers serve it.
     type: str
   transport:
     description:
@@ -120,7 +125,8 @@ options:
     default: present
   force:
     description:
-      - Disconnect even the last live path of a device that is mounted, held by another device or open in a process such as QEMU. Its I/O fails then.
+      - Disconnect even the last live path of a device that is mounted, held by another device, swapped to or open in a process such as the QEMU of a
+        domain. Its I/O fails then. A path beside another live one needs no force.
     type: bool
     default: false
   connections:
@@ -132,7 +138,9 @@ options:
       nqn:
         description: See O(nqn).
         type: str
-        required: true
+      controller:
+        description: See O(controller).
+        type: str
       transport:
         description: See O(transport).
         type: str
@@ -194,9 +202,82 @@ options:
         description: See O(force).
         type: bool
         default: false
+  discover:
+    description:
+      - Discovery services whose subsystems are connected. Each is connected to for as long as its log page is read, also in check mode; services that it
+        refers to are asked, too.
+      - The options are those of the paths to make; only those of the address are also the service's, which is asked without keys and without TLS.
+      - What O(connections) says of a path, also that it is absent, goes before. A path that no service names any more is left alone.
+    type: list
+    elements: dict
+    suboptions:
+      transport:
+        description: See O(transport).
+        type: str
+        choices: [tcp, rdma]
+        default: tcp
+      traddr:
+        description: The service's IP address.
+        type: str
+        required: true
+      trsvcid:
+        description: The service's port. Targets often answer discovery on the ports of their subsystems, such as 4420, too.
+        type: str
+        default: "8009"
+      host_traddr:
+        description: See O(host_traddr).
+        type: str
+      hostnqn:
+        description: See O(hostnqn).
+        type: str
+      hostid:
+        description: See O(hostid).
+        type: str
+      dhchap_secret_file:
+        description: See O(dhchap_secret_file).
+        type: path
+      dhchap_ctrl_secret_file:
+        description: See O(dhchap_ctrl_secret_file).
+        type: path
+      tls:
+        description: See O(tls).
+        type: bool
+        default: false
+      tls_psk_file:
+        description: See O(tls_psk_file).
+        type: path
+      ctrl_loss_tmo:
+        description: See O(ctrl_loss_tmo).
+        type: int
+        default: -1
+      reconnect_delay:
+        description: See O(reconnect_delay).
+        type: int
+        default: 10
+      keep_alive_tmo:
+        description: See O(keep_alive_tmo).
+        type: int
+        default: 5
+      fast_io_fail_tmo:
+        description: See O(fast_io_fail_tmo).
+        type: int
+      nr_io_queues:
+        description: See O(nr_io_queues).
+        type: int
+      nqns:
+        description: The NQNs of the subsystems to connect, as patterns with C(*), C(?) and C([...]). A service that names none of them is an error.
+        type: list
+        elements: str
+        default: ["*"]
+  nvme_cli_files:
+    description:
+      - Also write the services of O(discover) for nvme-cli, which connects all that they name; up to release 2 (and where it is not installed) as lines of
+        C(/etc/nvme/discovery.conf), from release 3 on as C(/etc/nvme/nvme-fabrics.conf.d/nvmeof-spdk.conf). Other lines of the former stay.
+    type: bool
+    default: false
   persistent_file:
     description:
-      - A file for the boot that shall hold exactly the present paths of this call, one a line. It names key files and holds no key.
+      - A file for the boot that shall hold exactly the present paths and the discovery services of this call, one a line. It names key files and holds no key.
         It is written also when a path cannot be connected now.
     type: path
   wait_timeout:
@@ -230,6 +311,15 @@ EXAMPLES = r"""
         tls_psk_file: /etc/nvme/keys/psk.key
     persistent_file: /etc/nvme/nvmeof-spdk.connections
 
+- name: Connect all subsystems of a family that two targets name
+  nvmeof.spdk.nvme_connection:
+    discover:
+      - traddr: 192.0.2.10
+        nqns: ["nqn.2016-06.io.spdk:*"]
+      - traddr: 192.0.2.11
+        nqns: ["nqn.2016-06.io.spdk:*"]
+    persistent_file: /etc/nvme/nvmeof-spdk.connections
+
 - name: Connect by RDMA
   nvmeof.spdk.nvme_connection:
     nqn: nqn.2016-06.io.spdk:cnode1
@@ -242,6 +332,11 @@ EXAMPLES = r"""
     traddr: 192.0.2.11
     state: absent
 
+- name: Disconnect one controller
+  nvmeof.spdk.nvme_connection:
+    controller: nvme3
+    state: absent
+
 - name: Disconnect a whole subsystem
   nvmeof.spdk.nvme_connection:
     nqn: nqn.2016-06.io.spdk:cnode1
@@ -251,8 +346,10 @@ EXAMPLES = r"""
 RETURN = r"""
 connections:
   description:
-    - One entry for each path asked for, in that order; C(controller) is V(null) where there is none (with O(state=absent) also where none was).
+    - One entry for each path asked for, in that order, then for those that were discovered.
+    - C(controller) is V(null) where there is none (with O(state=absent) also where none was).
     - C(state) is the controller's, or V(absent); C(namespaces) counts the namespaces that have a path through it.
+    - C(differs) are options that an existing path has otherwise and that cannot be changed live.
     - C(authenticated) is V(none), V(host) (the host proves itself) or V(both); C(encrypted) is whether TLS is used.
   returned: always
   type: list
@@ -271,7 +368,24 @@ connections:
       encrypted: true
       action: connected
       changed: true
+      differs: []
       problems: []
+      error: null
+discovered:
+  description: The services of O(discover); C(found) is what they name, C(chosen) whether it matches.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - transport: tcp
+      traddr: 192.0.2.10
+      trsvcid: "8009"
+      nqns: ["*"]
+      found:
+        - nqn: nqn.2016-06.io.spdk:cnode1
+          traddr: 192.0.2.10
+          trsvcid: "4420"
+          chosen: true
       error: null
 changes:
   description: What was, or in check mode would be, changed.
@@ -298,25 +412,26 @@ error:
     message: "cannot connect: nothing listens there"
 """
 
-import ipaddress
 import os
-import re
-import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nvmeof.spdk.plugins.module_utils import _nvme_fabrics
+from ansible_collections.nvmeof.spdk.plugins.module_utils import _nvme_cli_files, _nvme_fabrics, _nvme_files
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
-from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_connect import LIVE, Connector
+from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_connect import Connector
 from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_identify import Identify
-from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_sysfs import SysfsNvme, missing_namespaces, normal_uuid, problem, where
-from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Change, Changes
+from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_path_wish import check
+from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_paths import Plan
+from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_services import check_service, resolve
+from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_sysfs import SysfsNvme
+from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Change
 
 
 def argument_spec() -> dict[str, t.Any]:
     """The options; those of one path stand at the top and in the list alike."""
     one: dict[str, t.Any] = {
         "nqn": {"type": "str"},
+        "controller": {"type": "str"},
         "transport": {"type": "str", "choices": ["tcp", "rdma"], "default": "tcp"},
         "traddr": {"type": "str"},
         "trsvcid": {"type": "str", "default": "4420"},
@@ -335,261 +450,99 @@ def argument_spec() -> dict[str, t.Any]:
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "force": {"type": "bool", "default": False},
     }
-    sub = {**one, "nqn": {"type": "str", "required": True}}
+    service: dict[str, t.Any] = {key: value for key, value in one.items() if key not in ("nqn", "controller", "state", "force")}
+    service.update(
+        traddr={"type": "str", "required": True}, trsvcid={"type": "str", "default": "8009"}, nqns={"type": "list", "elements": "str", "default": ["*"]}
+    )
     return {
         **one,
-        "connections": {"type": "list", "elements": "dict", "options": sub},
+        "connections": {"type": "list", "elements": "dict", "options": one},
+        "discover": {"type": "list", "elements": "dict", "options": service},
+        "nvme_cli_files": {"type": "bool", "default": False},
         "persistent_file": {"type": "path"},
         "wait_timeout": {"type": "int", "default": 30},
     }
 
 
-def label(path: dict[str, t.Any]) -> str:
-    """A path for reading."""
-    return f"{path['nqn']} {path['transport']} {path['traddr']}:{path['trsvcid']}" if path["traddr"] else f"{path['nqn']} (all paths)"
-
-
-def check(path: dict[str, t.Any], sysfs: SysfsNvme) -> None:
-    """Refuse options that make no sense; they would go into one comma-separated line for the kernel."""
-    nqn = path["nqn"]
-    if re.match(r"^(/dev/)?nvme[0-9]+(c[0-9]+)?(n[0-9]+)?(p[0-9]+)?$", nqn):
-        device = nqn.rpartition("/")[2]
-        owner = [item["nqn"] for item in sysfs.namespaces() if device in item["devices"]]
-        owner += [item["nqn"] for item in sysfs.controllers() if item["name"] == device]
-        raise ValueError(
-            f"nqn {nqn!r} is a device, and a namespace cannot be connected or disconnected alone: name the NQN of its subsystem"
-            + (f", {owner[0]}," if owner else "")
-            + " and, for one controller only, that controller's traddr and trsvcid"
-        )
-    for key in ("nqn", "hostnqn"):
-        value = path[key]
-        if value is not None and (not re.match(r"^nqn\.[!-+\--~]+$", value) or len(value) > 223):
-            raise ValueError(f"{key} {value!r} is not an NQN: it starts with 'nqn.', has no blank or comma, and at most 223 characters")
-    for key in ("traddr", "host_traddr"):
-        value = path[key]
-        if value is not None:
-            address, sep, scope = value.partition("%")
-            try:
-                ipaddress.ip_address(address)
-            except ValueError:
-                raise ValueError(f"{key} {value!r} is not an IP address; the kernel resolves no names") from None
-            if sep and not re.match(r"^[A-Za-z0-9_.-]+$", scope):
-                raise ValueError(f"{key} {value!r} has a scope that is no interface name")
-    if not re.match(r"^[0-9]{1,5}$", path["trsvcid"]) or not 0 < int(path["trsvcid"]) < 65536:
-        raise ValueError(f"trsvcid {path['trsvcid']!r} is not a port number from 1 to 65535")
-    path["trsvcid"] = str(int(path["trsvcid"]))
-    if path["hostid"] is not None and normal_uuid(path["hostid"]) is None:
-        raise ValueError(f"hostid {path['hostid']!r} is not a UUID")
-    for key in _nvme_fabrics.FILES:
-        if path[key] is not None and not re.match(r"^/[!-+\--~]+$", path[key]):
-            raise ValueError(f"{key} {path[key]!r} is not the full name of a file, without blank and comma")
-    if path["dhchap_ctrl_secret_file"] and not path["dhchap_secret_file"]:
-        raise ValueError("dhchap_ctrl_secret_file needs dhchap_secret_file: a target proves itself only to a host that does")
-    if path["tls_psk_file"] and not path["tls"]:
-        raise ValueError("tls_psk_file needs tls")
-    if path["tls"] and path["transport"] != "tcp":
-        raise ValueError(f"tls needs transport tcp, not {path['transport']}")
-    if path["state"] == "present" and path["traddr"] is None:
-        raise ValueError(f"traddr is missing for {nqn}; only state=absent can mean all paths")
-    for key, least in (("ctrl_loss_tmo", -1), ("fast_io_fail_tmo", -1), ("reconnect_delay", 1), ("keep_alive_tmo", 1), ("nr_io_queues", 1)):
-        if path[key] is not None and not least <= path[key] <= 2**31 - 1:
-            raise ValueError(f"{key} {path[key]} is out of range; the least is {least}")
-    loss, fail = path["ctrl_loss_tmo"], path["fast_io_fail_tmo"]
-    if loss >= 0 and fail is not None and fail > loss:
-        raise ValueError(f"fast_io_fail_tmo {fail} is later than ctrl_loss_tmo {loss}")
-
-
-def plan(path: dict[str, t.Any], connector: Connector, controllers: list[dict[str, t.Any]], changes: Changes, doomed: set[str]) -> None:
-    """Add the changes of one path; ``doomed`` collects the controllers that this call takes away."""
-    found = connector.find(path, controllers)
-    name = label(path)
-    if path["state"] == "absent":
-        found = [item for item in found if item["name"] not in doomed]
-        doomed.update(item["name"] for item in found)
-        if found and not path["force"]:
-            connector.check_unused(set(doomed), name)
-        for item in found:
-            before = {"controller": item["name"], "state": item["state"]}
-            changes.add("connection", name, "disconnect", before, None, lambda victim=item["name"]: connector.disconnect(victim))
-        return
-    connector.check(path)
-    if not found:
-        if name not in [change.name for change in changes.items]:
-            changes.add("connection", name, "connect", None, {"state": LIVE}, lambda: t.cast("None", connector.connect(path)))
-    else:
-        lacks = connector.insecure(path, found[0])
-        if lacks:
-            raise HopError(
-                f"the path exists, but {' and '.join(lacks)}",
-                obj=name,
-                hop="path",
-                call=f"read {connector.sysfs.controller_dir(found[0]['name'])}",
-                remedy="disconnect it (state: absent) and connect it again",
-            )
-        live, _fixed = connector.drift(path, found[0])
-        if live:
-            before = {key: found[0][key] for key in live}
-            changes.add("connection", name, "update", before, dict(live), lambda: connector.adjust(found[0]["name"], live))
-
-
-def describe(path: dict[str, t.Any], connector: Connector, host: dict[str, t.Any]) -> dict[str, t.Any]:
-    """One path as it is now, with what is wrong with it."""
-    found = connector.find(path, host["controllers"])
-    controller = found[0] if found else None
-    entry: dict[str, t.Any] = {key: path[key] for key in ("nqn", "transport", "traddr", "trsvcid", "host_traddr")}
-    entry.update(controller=None, state="absent", cntlid=None, namespaces=0, authenticated=None, encrypted=None, problems=[])
-    if controller is None or path["state"] == "absent":
-        if controller is not None:
-            entry.update(controller=controller["name"], state=controller["state"])
-        return entry
-    entry.update(
-        controller=controller["name"],
-        state=controller["state"],
-        cntlid=controller["cntlid"],
-        **secured(connector.sysfs, controller["name"]),
-        namespaces=sum(controller["name"] in [item["controller"] for item in namespace["paths"]] for namespace in host["namespaces"]),
-    )
-    place = where(controller)
-    if controller["state"] != LIVE:
-        entry["problems"].append(
-            problem(
-                controller["name"],
-                "path",
-                f"{place} is {controller['state']}, not live",
-                "check that target and its listener; the kernel reconnects by itself",
-                "warning",
-            )
-        )
-    absent = {one["nsid"] for item, lacking in missing_namespaces(host) if item["name"] == controller["name"] for one in lacking}
-    if controller["state"] == LIVE:
-        absent.update(connector.dropped(controller["name"]))
-    if absent:
-        text = f"{place} is live but has no path of nsid {', '.join(str(nsid) for nsid in sorted(absent))}, which it serves or other controllers have"
-        remedy = (
-            "give the namespace the same nsid, uuid and nguid on every target, and no uuid twice in different subsystems "
-            "(the kernel drops such a path, with a line in dmesg only)"
-        )
-        entry["problems"].append(problem(controller["name"], "namespace", text, remedy, "critical"))
-    for text in connector.drift(path, controller)[1] + connector.other_keys(path, controller):
-        remedy = "disconnect and connect the path again to change it"
-        entry["problems"].append(problem(controller["name"], "path", f"{place}: {text}", remedy, "warning"))
-    return entry
-
-
-def secured(sysfs: SysfsNvme, controller: str) -> dict[str, t.Any]:
-    """What protects a path, without any secret."""
-    has = sysfs.security(controller)
-    sides = "both" if has["dhchap_ctrl_secret"] else "host" if has["dhchap_secret"] else "none"
-    return {"authenticated": sides, "encrypted": bool(has["tls_key"])}
-
-
-def persist(file: str, paths: list[dict[str, t.Any]], module: AnsibleModule) -> Change | None:
-    """The change that makes the file of the boot right, if it is not."""
-    lines = [_nvme_fabrics.words({**path, "tls": path["tls"] or None}) for path in paths if path["state"] == "present"]
+def persist(file: str, paths: list[dict[str, t.Any]], services: list[dict[str, t.Any]]) -> list[Change]:
+    """The change that makes the file of the boot right, if it is not. A service stands there itself: what it names can be different then."""
+    wanted = [path for path in paths if path["state"] == "present"] + services
     text = "# Made by nvmeof.spdk.nvme_connection: one path a line, as the kernel takes it; keys by the names of their files.\n"
-    text += "".join(line + "\n" for line in lines)
-    before = None
-    if os.path.exists(file):
-        with open(file, encoding="utf-8") as handle:
-            before = handle.read()
-        if before == text and not os.stat(file).st_mode & 0o077:
-            return None
-
-    def write() -> None:
-        try:
-            os.makedirs(os.path.dirname(file), mode=0o755, exist_ok=True)
-            handle, new = tempfile.mkstemp(dir=module.tmpdir)
-            with open(handle, "w", encoding="utf-8") as out:
-                out.write(text)
-            module.atomic_move(new, file)
-            os.chmod(file, 0o600)
-        except OSError as exc:
-            raise HopError(
-                "the paths cannot be written for the boot",
-                obj=file,
-                hop="path",
-                call=f"write {file}",
-                cause=exc.strerror,
-                remedy="run as root, and see that its directory can be written",
-            ) from exc
-
-    action = "create" if before is None else "update"
-    return Change("file", file, action, None if before is None else {"content": before}, {"content": text}, write)
+    text += "".join(_nvme_fabrics.words({**path, "tls": path["tls"] or None}) + "\n" for path in wanted)
+    change = _nvme_files.change(file, text, 0o600)
+    return [] if change is None else [change]
 
 
-def main() -> None:
-    """Check the options, plan, apply every path on its own, read back."""
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+def wishes(module: AnsibleModule, sysfs: SysfsNvme) -> tuple[list[dict[str, t.Any]], list[dict[str, t.Any]]]:
+    """The paths and the discovery services that are asked for, checked."""
     params = module.params
-    if (params["nqn"] is None) == (params["connections"] is None):
-        module.fail_json(msg="name one path by nqn and traddr, or many by connections, and not both")
+    services = params["discover"] or []
+    named = sum(params[key] is not None for key in ("nqn", "controller", "connections"))
+    if named > 1 or not named and params["discover"] is None:
+        module.fail_json(msg="name one path by nqn and traddr (or controller), or many by connections, and not both")
     if params["wait_timeout"] < 1:
         module.fail_json(msg=f"wait_timeout {params['wait_timeout']} is less than a second")
-    single = {key: value for key, value in params.items() if key not in ("connections", "persistent_file", "wait_timeout")}
-    paths = [single] if params["connections"] is None else params["connections"]
-
-    sysfs = SysfsNvme()
-    connector = Connector(sysfs, Identify(), wait_timeout=params["wait_timeout"])
+    paths = params["connections"] or []
+    if named and params["connections"] is None:
+        paths = [{key: value for key, value in params.items() if key not in ("connections", "discover", "nvme_cli_files", "persistent_file", "wait_timeout")}]
     try:
         for path in paths:
             check(path, sysfs)
+        for service in services:
+            check_service(service, sysfs)
+        if params["nvme_cli_files"]:
+            _nvme_cli_files.check(services)
     except ValueError as exc:
         module.fail_json(msg=str(exc))
+    return paths, services
 
-    controllers = sysfs.controllers()
-    changes = Changes()
-    plans: list[tuple[int, int]] = []
-    doomed: set[str] = set()
-    errors: list[HopError | None] = []
-    for path in paths:
-        start = len(changes.items)
+
+def main() -> None:
+    """Check the options, ask the discovery services, plan, apply every path on its own, read back."""
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    params = module.params
+    sysfs = SysfsNvme()
+    declared, services = wishes(module, sysfs)
+    connector = Connector(sysfs, Identify(), wait_timeout=params["wait_timeout"])
+
+    paths = list(declared)
+    discovered: list[dict[str, t.Any]] = []
+    # of a service that does not answer: the others go on
+    failed: list[HopError] = []
+    if services and module.check_mode and not os.path.exists(connector.fabrics):
+        module.warn("check mode loads no kernel module, and without nvme-fabrics no discovery service can be asked: what they name is not in this preview")
+    else:
+        for service in services:
+            found, entry, errors_of_it = resolve(service, paths, connector)
+            paths += found
+            discovered.append(entry)
+            failed += errors_of_it
+
+    work = Plan(paths, connector)
+    if not work.refused:
         try:
-            plan(path, connector, controllers, changes, doomed)
-            errors.append(None)
+            if params["persistent_file"]:
+                work.changes.items += persist(params["persistent_file"], declared, services)
+            if params["nvme_cli_files"]:
+                work.changes.items += _nvme_cli_files.changes(services, sysfs.etc, _nvme_cli_files.installed())
         except HopError as exc:
-            errors.append(exc)
-        plans.append((start, len(changes.items)))
-    if any(errors):
-        # nothing is touched when one wish is refused
-        changes = Changes()
-        plans = [(0, 0)] * len(paths)
-    elif params["persistent_file"]:
-        written = persist(params["persistent_file"], paths, module)
-        if written is not None:
-            changes.items.append(written)
+            failed.append(exc)
     if not module.check_mode:
-        for index, (start, end) in enumerate(plans):
-            for change in changes.items[start:end]:
-                try:
-                    change.apply()
-                    change.done = True
-                except HopError as exc:
-                    errors[index] = exc
-                    # a controller that was made but does not become live is a change all the same
-                    change.done = change.action == "connect" and bool(connector.find(paths[index]))
-                    break
-        for change in changes.items:
-            if change.kind == "file":
-                try:
-                    change.apply()
-                    change.done = True
-                except HopError as exc:
-                    errors.append(exc)
-        changes.items = [change for change in changes.items if change.done]
+        failed += work.apply()
 
-    host = sysfs.host()
-    entries = []
-    words = {"connect": "connected", "update": "updated", "disconnect": "disconnected"}
-    for path, error in zip(paths, errors):
-        entry = describe(path, connector, host)
-        mine = [change for change in changes.items if change.kind == "connection" and change.name == label(path)]
-        entry.update(action=words[mine[0].action] if mine else "none", changed=bool(mine), error=error.as_dict() if error else None)
-        entries.append(entry)
-    result: dict[str, t.Any] = {"changed": changes.changed, "connections": entries, "changes": changes.summaries(), "diff": changes.diff()}
-    failed = [error for error in errors if error is not None]
+    entries = work.entries()
+    result: dict[str, t.Any] = {"changed": work.changes.changed, "connections": entries, "discovered": discovered}
+    result.update(changes=work.changes.summaries(), diff=work.changes.diff())
+    failed = [error for error in work.errors if error is not None] + failed
     if failed:
         result["error"] = failed[0].as_dict()
         module.fail_json(msg="; ".join(str(error) for error in failed), **result)
+    for entry in entries:
+        for one in entry["differs"]:
+            module.warn(
+                f"{entry['nqn']} {entry['transport']} {entry['traddr']}:{entry['trsvcid']} ({entry['controller']}): {one['option']} is {one['found']}, "
+                f"not {one['wanted']}, and cannot be changed live. Next step: disconnect this path while another one is live, and connect it again"
+            )
     module.exit_json(**result)
 
 

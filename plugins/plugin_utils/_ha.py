@@ -235,8 +235,10 @@ def _ana_problems(nqn: str, exports: t.Mapping[str, t.Mapping[str, t.Any]]) -> l
 
 
 def _address(listener: t.Mapping[str, t.Any]) -> str | None:
-    """A listener's address and port as text that compares; null for one that every host has (wildcard, loopback)."""
+    """A listener's address and port as text that compares; null for one that every host has (wildcard, loopback) or that is chosen by network."""
     text = str(listener.get("traddr") or "")
+    if not text:
+        return None
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
         if address.is_unspecified or address.is_loopback or address.is_link_local:

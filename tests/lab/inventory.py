@@ -48,6 +48,8 @@ def declared(targets: Sequence[Spec]) -> dict[str, dict[str, Any]]:
             "spdk_target_rbd_bdevs": [{"name": image, "pool": POOL, "image": image, "cluster": "ceph", "uuid": UUIDS[image]} for image in IMAGES],
         },
         "nvme_initiators": {
+            "nvme_initiator_multipath": True,
+            "nvme_initiator_iopolicy": "round-robin",
             "nvme_initiator_connections": [
                 {"nqn": NQN, "transport": "tcp", "traddr": address, "trsvcid": PORT, "reconnect_delay": 2} for spec in targets for address in spec.addresses
             ],

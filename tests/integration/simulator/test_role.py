@@ -118,6 +118,24 @@ def test_one_missing_image_keeps_nothing_else_away_and_the_second_run_changes_no
         assert code == 0 and recap(text, "changed") == 0, text
 
 
+def test_a_listener_gets_the_targets_address_in_its_network(lab: Lab) -> None:
+    """Live and in the start-up file; the address is the one that the inventory says."""
+    lab.images({"vol-1": 64 * MIB, "vol-2": 32 * MIB})
+    lab.variables |= {"spdk_target_addresses": ["192.0.2.1", "127.0.0.1"], "storage_network": "127.0.0.0/8"}
+    lab.variables["spdk_target_subsystems"][0]["listeners"] = [{"network": "127.0.0.0/30", "trsvcid": "24622"}, {"trsvcid": "24623"}]
+    with lab.start() as target:
+        code, text = lab.role("state.yml")
+        assert code == 0, text
+        (subsystem,) = [entry for entry in target.call("nvmf_get_subsystems") if entry["nqn"] == NQN]
+        assert sorted((one["traddr"], one["trsvcid"]) for one in subsystem["listen_addresses"]) == [("127.0.0.1", "24622"), ("127.0.0.1", "24623")]
+        assert lab.file.read_text().count('"traddr": "127.0.0.1"') == 2
+        code, text = lab.role("state.yml")
+        assert code == 0 and recap(text, "changed") == 0, text
+        lab.variables["spdk_target_addresses"] = ["192.0.2.1"]
+        code, text = lab.role("state.yml")
+        assert code == 2 and "no address of 192.0.2.1 lies in 127.0.0.0/30" in text, text
+
+
 def test_the_unit_holds_its_programs_and_what_the_target_is_compared_with(lab: Lab) -> None:
     lab.variables |= {
         "spdk_target_service": "not_on_this_host",

@@ -19,7 +19,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[3]
 MODULES = (
+    "nvme_connection",
+    "nvme_host_identity",
     "nvme_info",
+    "nvme_kernel",
     "nvme_rescan",
     "nvmf_subsystem",
     "rbd_image",

@@ -52,3 +52,13 @@ def test_the_paths_are_connected_again_at_boot(host: t.Any) -> None:
     lines = [line for line in host.file("/etc/nvme/nvmeof-spdk.connections").content_string.splitlines() if line and not line.startswith("#")]
     assert len(lines) == len(host.ansible.get_variables()["lab_portals"])
     assert all(line.startswith("transport=tcp,traddr=") and ",ctrl_loss_tmo=-1," in line for line in lines)
+
+
+def test_the_kernel_is_prepared_now_and_at_boot(host: t.Any) -> None:
+    """Modules of the transport, and an io policy that the subsystem got when it appeared, from udev."""
+    lines = host.file("/etc/modules-load.d/nvmeof-spdk.conf").content_string.split("\n")
+    assert [line for line in lines if line and not line.startswith("#")] == ["nvme-fabrics", "nvme-tcp"]
+    assert "options nvme_core multipath=Y" in host.file("/etc/modprobe.d/nvmeof-spdk.conf").content_string
+    nqn = host.ansible.get_variables()["lab_nqn"]
+    found = host.check_output("cd /sys/class/nvme-subsystem; for s in *; do [ $(cat $s/subsysnqn) = %s ] && cat $s/iopolicy; done; true", nqn)
+    assert found.split() == ["round-robin"]

@@ -22,3 +22,10 @@ def test_the_device_has_the_size_of_its_image(host: t.Any) -> None:
     """Found again by UUID."""
     for volume in host.ansible.get_variables()["lab_volumes"].values():
         assert host.file("/dev/disk/by-id/nvme-uuid." + volume["uuid"]).exists
+
+
+def test_the_io_policy_is_that_of_the_rule(host: t.Any) -> None:
+    """Nobody but udev could have set it in this boot."""
+    nqn = host.ansible.get_variables()["lab_nqn"]
+    found = host.check_output("cd /sys/class/nvme-subsystem; for s in *; do [ $(cat $s/subsysnqn) = %s ] && cat $s/iopolicy; done; true", nqn)
+    assert found.split() == ["round-robin"]

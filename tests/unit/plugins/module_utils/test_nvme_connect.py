@@ -327,7 +327,18 @@ def test_drift_that_needs_a_new_connection(host: FakeHost) -> None:
     host.controller("nvme0", kato="10", queue_count="9", hostnqn="nqn.2026-01.test:other")
     live, fixed = host.connector().drift({**PATH, "nr_io_queues": 4, "hostnqn": HOSTNQN}, host.sysfs.controller("nvme0"))
     assert live == {}
-    assert [text.split()[0] for text in fixed] == ["keep_alive_tmo", "nr_io_queues", "hostnqn"]
+    assert fixed == [
+        {"option": "keep_alive_tmo", "found": 10, "wanted": 5},
+        {"option": "nr_io_queues", "found": 8, "wanted": 4},
+        {"option": "hostnqn", "found": "nqn.2026-01.test:other", "wanted": HOSTNQN},
+    ]
+
+
+def test_timeout_that_the_kernel_does_not_show_is_told(host: FakeHost) -> None:
+    """Linux before 5.11 has no fast_io_fail_tmo."""
+    host.controller("nvme0", fast_io_fail_tmo=None)
+    live, fixed = host.connector().drift({**PATH, "fast_io_fail_tmo": 20}, host.sysfs.controller("nvme0"))
+    assert (live, fixed) == ({}, [{"option": "fast_io_fail_tmo", "found": None, "wanted": 20}])
 
 
 def test_value_that_the_kernel_does_not_take(host: FakeHost) -> None:
@@ -373,6 +384,12 @@ def test_one_of_two_paths_loses_nothing(pair: FakeHost) -> None:
     assert connector.losses({"nvme0"}) == ["nvme0n1"]
 
 
+@pytest.mark.parametrize(("state", "lost"), [("optimized", []), ("non-optimized", []), ("inaccessible", ["nvme0n1"]), ("persistent-loss", ["nvme0n1"])])
+def test_path_that_is_live_but_takes_no_io_is_no_other_path(pair: FakeHost, state: str, lost: list[str]) -> None:
+    pair.write("sys/block/nvme0c1n1/ana_state", state + "\n")
+    assert pair.connector().losses({"nvme0"}) == lost
+
+
 def test_multipath_off_loses_its_own_device(tmp_path: pathlib.Path) -> None:
     host = FakeHost(tmp_path, multipath="N")
     host.controller("nvme0")
@@ -405,11 +422,12 @@ def test_process_that_has_the_device_open_is_found_by_number(pair: FakeHost, tmp
     monkeypatch.setattr(os, "stat", lambda file, **options: block if os.path.realpath(str(file)) == str(node) else real_stat(file, **options))
     pair.write("sys/block/nvme0n1/dev", "259:1\n")
     pair.write("proc/4711/comm", "qemu-system-x86\n")
+    pair.write("proc/4711/cmdline", "/usr/bin/qemu-system-x86_64\0-name\0guest=vm1,debug-threads=on\0-S\0")
     (tmp_path / "proc/4711/fd").mkdir()
     (tmp_path / "proc/4711/fd/3").symlink_to("pipe:[1]")
     (tmp_path / "proc/4711/fd/9").symlink_to(node)
     pair.write("proc/swaps", f"Filename Type Size Used Priority\n{node} partition 1 0 -2\n")
-    assert pair.connector().users("nvme0n1") == ["open by qemu-system-x86 (pid 4711)", f"swap {node}"]
+    assert pair.connector().users("nvme0n1") == ["open by qemu-system-x86 (pid 4711, domain vm1)", f"swap {node}"]
     assert pair.connector().users("nvme0c0n1") == []
 
 

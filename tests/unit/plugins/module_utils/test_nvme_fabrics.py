@@ -9,11 +9,12 @@ import base64
 import errno
 import pathlib
 import struct
+import sys
 import typing as t
 import zlib
 
 import pytest
-from ansible_collections.nvmeof.spdk.plugins.module_utils import _nvme_fabrics
+from ansible_collections.nvmeof.spdk.plugins.module_utils import _nvme_discovery, _nvme_fabrics
 from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_fabrics import FabricsError
 from ansible_collections.nvmeof.spdk.tests.fixtures.sysfs.fake_host import HOST_UUID, HOSTNQN, NQN, FakeHost
 from ansible_collections.nvmeof.spdk.tests.lab.simulator import tls_keys
@@ -102,6 +103,7 @@ class Boot:
     def __init__(self, host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
         self.lines: list[str] = []
         self.refuse: dict[str, int] = {}
+        self.deleted: list[str] = []
         self.file = host.root / "connections"
         monkeypatch.setattr(_nvme_fabrics, "load", lambda _transport: None)
         monkeypatch.setattr(_nvme_fabrics, "exchange", self.exchange)
@@ -158,6 +160,37 @@ def test_boot_keeps_no_path_that_was_not_authenticated(host: FakeHost, monkeypat
     assert boot.run({**PATH, "dhchap_secret_file": host.key("host", DHCHAP)}) == 1
     assert deleted == ["/sys/class/nvme/nvme0/delete_controller"]
     assert "did not authenticate" in capsys.readouterr().err
+
+
+@pytest.fixture(name="boot")
+def _boot(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> Boot:
+    """With the file that the role puts beside the program, and a kernel whose services answer."""
+    boot = Boot(host, monkeypatch)
+    monkeypatch.setitem(sys.modules, "nvmeof_spdk_discovery", _nvme_discovery)
+    monkeypatch.setattr(_nvme_fabrics.os.path, "exists", lambda _node: True)
+    monkeypatch.setattr(_nvme_fabrics, "_delete", boot.deleted.append)
+    entry = {"transport": "tcp", "kind": "subsystem", "secure": False, "trsvcid": "4420"}
+    monkeypatch.setattr(_nvme_discovery, "records", lambda _read: [{**entry, "nqn": nqn, "traddr": "192.0.2.30"} for nqn in (NQN + "-a", NQN + "-b")])
+    return boot
+
+
+SERVICE = {"transport": "tcp", "traddr": "192.0.2.30", "trsvcid": "8009", "nqns": ["*-b", "*-c"], "reconnect_delay": 3, "nqn": None}
+
+
+def test_boot_asks_a_service_and_connects_what_it_names(boot: Boot) -> None:
+    assert _nvme_fabrics.parse(_nvme_fabrics.words(SERVICE))["nqns"] == ["*-b", "*-c"]
+    assert boot.run(PATH, SERVICE) == 0
+    names = [line.partition(",nqn=")[2].partition(",")[0] for line in boot.lines]
+    assert names == [NQN, "nqn.2014-08.org.nvmexpress.discovery", NQN + "-b"]
+    assert boot.lines[2].startswith("transport=tcp,traddr=192.0.2.30,trsvcid=4420,nqn=") and boot.lines[2].endswith("reconnect_delay=3")
+    assert "nqns" not in boot.lines[2] and boot.deleted == ["nvme0"]
+
+
+def test_boot_goes_on_after_a_service_that_does_not_answer(boot: Boot, capsys: pytest.CaptureFixture[str]) -> None:
+    boot.refuse = {"trsvcid=8009": errno.ECONNREFUSED}
+    assert boot.run(SERVICE, PATH) == 1
+    assert (len(boot.lines), boot.deleted) == (1, [])
+    assert "discovery at 192.0.2.30:8009: ECONNREFUSED" in capsys.readouterr().err
 
 
 def test_proof_is_the_kernels_word_for_this_controller(host: FakeHost) -> None:

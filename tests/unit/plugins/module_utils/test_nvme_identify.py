@@ -11,7 +11,7 @@ import struct
 import typing as t
 
 import pytest
-from ansible_collections.nvmeof.spdk.plugins.module_utils import _nvme_identify
+from ansible_collections.nvmeof.spdk.plugins.module_utils import _nvme_fabrics
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_identify import Identify, active_nsids, served_bytes
 
@@ -61,14 +61,14 @@ def test_command_is_the_kernels_structure(monkeypatch: pytest.MonkeyPatch, tmp_p
         ctypes.memmove(fields[7], answer(2048, 0, {0: 9}), 4096)
         return 0
 
-    monkeypatch.setattr(_nvme_identify.fcntl, "ioctl", ioctl)
+    monkeypatch.setattr(_nvme_fabrics.fcntl, "ioctl", ioctl)
     assert Identify(str(tmp_path), timeout_ms=1234).namespace_bytes("nvme3", 5) == 1048576
     assert seen == {"request": 0xC0484E41, "length": 72, "opcode": 6, "nsid": 5, "data_len": 4096, "cdw10": 0, "timeout": 1234}
 
 
 def test_nvme_status_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
     (tmp_path / "nvme3").write_text("")
-    monkeypatch.setattr(_nvme_identify.fcntl, "ioctl", lambda *_args: 0x400B)
+    monkeypatch.setattr(_nvme_fabrics.fcntl, "ioctl", lambda *_args: 0x400B)
     with pytest.raises(HopError) as caught:
         Identify(str(tmp_path)).nsids("nvme3")
     assert (caught.value.obj, caught.value.cause) == ("nvme3", "NVMe status 0x400b")

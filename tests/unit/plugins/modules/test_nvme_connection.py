@@ -109,7 +109,13 @@ def test_timeouts_are_set_live_and_the_rest_is_reported(pair: FakeHost) -> None:
     assert first["changes"][0]["before"] == {"reconnect_delay": 10, "ctrl_loss_tmo": 600}
     assert pair.read("sys/class/nvme/nvme0/ctrl_loss_tmo") == "-1"
     assert first["connections"][0]["action"] == "updated"
-    assert "keep_alive_tmo is 5, not 9" in first["connections"][0]["problems"][0]["problem"]
+    second = call(nvme_connection, wish)
+    assert (second["changed"], second["connections"][0]["action"]) == (False, "none")
+    for result in (first, second):
+        (entry,) = result["connections"]
+        assert entry["differs"] == [{"option": "keep_alive_tmo", "found": 5, "wanted": 9}]
+        assert "keep_alive_tmo is 5, not 9" in entry["problems"][0]["problem"]
+        assert "keep_alive_tmo is 5, not 9, and cannot be changed live" in str(result["warnings"])
     assert pair.lines == []
 
 
@@ -158,6 +164,53 @@ def test_device_instead_of_a_subsystem_is_explained(pair: FakeHost, device: str)
     assert names(pair) == ["nvme0", "nvme1"]
 
 
+@pytest.mark.parametrize("name", ["nvme1", "/dev/nvme1"])
+def test_disconnect_one_controller_by_name(pair: FakeHost, name: str) -> None:
+    wish = {"controller": name, "state": "absent"}
+    preview = call(nvme_connection, wish, check=True)
+    assert names(pair) == ["nvme0", "nvme1"]
+    first, second = call(nvme_connection, wish), call(nvme_connection, wish)
+    assert [result["changed"] for result in (preview, first, second)] == [True, True, False]
+    assert preview["changes"] == first["changes"]
+    assert first["changes"][0]["name"] == f"{NQN} tcp 192.0.2.11:4420"
+    (entry,) = first["connections"]
+    assert (entry["nqn"], entry["traddr"], entry["state"], entry["controller"], entry["action"]) == (NQN, "192.0.2.11", "absent", None, "disconnected")
+    assert (names(pair), second["connections"][0]["state"]) == (["nvme0"], "absent")
+
+
+def test_last_path_by_controller_needs_force_and_tells_who_uses_it(pair: FakeHost) -> None:
+    pair.write("proc/self/mountinfo", f"30 1 {pair.read('sys/block/nvme0n1/dev').strip()} / /srv rw - ext4 x rw\n")
+    assert call(nvme_connection, {"controller": "nvme1", "state": "absent"})["failed"] is False
+    result = call(nvme_connection, {"controller": "nvme0", "state": "absent"})
+    assert (result["failed"], names(pair)) == (True, ["nvme0"])
+    assert "last live path of /dev/nvme0n1, which is in use: mounted at /srv" in result["msg"]
+    assert call(nvme_connection, {"controller": "nvme0", "state": "absent", "force": True})["failed"] is False
+    assert names(pair) == []
+
+
+def test_a_namespace_is_no_controller_and_who_serves_it_is_told(host: FakeHost) -> None:
+    """The trap: nvme3n1 is a namespace of the subsystem with the number 3, and the controller nvme3 belongs to another one."""
+    host.controller("nvme1")
+    host.controller("nvme2", "192.0.2.11")
+    host.controller("nvme3", "192.0.2.12", nqn=NQN + "-other")
+    host.namespace("nvme3n1", 1, UUID1, 64 * MIB, ["nvme1", "nvme2"])
+    for name in ("nvme3n1", "/dev/nvme3n1", "nvme3n1p2", "nvme3c2n1"):
+        for wish in ({"controller": name}, {"nqn": name}, {"connections": [{"controller": name, "state": "absent"}]}):
+            result = call(nvme_connection, {"state": "absent", **wish})
+            assert (result["failed"], result.get("changed", False)) == (True, False)
+            assert "is the device of a namespace" in result["msg"]
+            assert "served by nvme1 (tcp 192.0.2.10:4420), nvme2 (tcp 192.0.2.11:4420)" in result["msg"]
+            assert "nvme3 may be a controller of another one" in result["msg"] and result["msg"].endswith(NQN)
+    assert names(host) == ["nvme1", "nvme2", "nvme3"]
+
+
+def test_a_local_drive_is_no_connection(host: FakeHost) -> None:
+    host.controller("nvme0", transport="pcie", address="0000:01:00.0")
+    result = call(nvme_connection, {"controller": "nvme0", "state": "absent"})
+    assert result["failed"] is True and "local drive (0000:01:00.0)" in result["msg"]
+    assert names(host) == ["nvme0"]
+
+
 def test_host_without_nqn_fails_in_check_mode_too(host: FakeHost) -> None:
     (host.root / "etc/hostnqn").unlink()
     for check in (True, False):
@@ -171,6 +224,10 @@ def test_host_without_nqn_fails_in_check_mode_too(host: FakeHost) -> None:
     [
         ({}, "name one path"),
         ({"nqn": NQN}, "traddr is missing"),
+        ({"controller": "nvme0"}, "can only be made absent"),
+        ({"controller": "nvme0", "state": "absent", "nqn": NQN}, "not both"),
+        ({"controller": "nvme0", "state": "absent", "traddr": "192.0.2.1"}, "leave nqn and traddr out"),
+        ({"controller": "eth0", "state": "absent"}, "is no name such as nvme3"),
         ({"nqn": NQN, "connections": []}, "not both"),
         ({"nqn": "cnode1", "traddr": "192.0.2.1"}, "is not an NQN"),
         ({"nqn": NQN + ",hostnqn=x", "traddr": "192.0.2.1"}, "no blank or comma"),
