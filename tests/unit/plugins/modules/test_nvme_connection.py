@@ -115,7 +115,7 @@ def test_timeouts_are_set_live_and_the_rest_is_reported(pair: FakeHost) -> None:
         (entry,) = result["connections"]
         assert entry["differs"] == [{"option": "keep_alive_tmo", "found": 5, "wanted": 9}]
         assert "keep_alive_tmo is 5, not 9" in entry["problems"][0]["problem"]
-        assert "keep_alive_tmo is 5, not 9, and cannot be changed live" in str(result["warnings"])
+        assert "keep_alive_tmo is 5, not 9, and cannot be changed live" in result["warned"][0]
     assert pair.lines == []
 
 

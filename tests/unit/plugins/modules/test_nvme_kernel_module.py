@@ -110,7 +110,7 @@ def test_multipath_is_written_and_a_reboot_is_asked_for_not_made(machine: Machin
     assert machine.host.read(OPTIONS).splitlines()[1:] == ["options nvme_core multipath=N"]
     for result in (first, second):
         assert (result["kernel"]["multipath"], result["kernel"]["reboot_needed"]) == (True, True)
-        assert "is on, not off, and stays so until a reboot" in str(result["warnings"])
+        assert "is on, not off, and stays so until a reboot" in result["warned"][0]
         assert "update-initramfs" in result["kernel"]["problems"][0]["remedy"]
     assert machine.ran == []
     result = call(nvme_kernel, {"multipath": True})
