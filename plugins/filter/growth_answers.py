@@ -57,7 +57,7 @@ def growth_answers(results: t.Mapping[str, t.Any], failure: t.Mapping[str, t.Any
         unknown = sorted(set(results) - set(HOPS_OF.values()))
         if unknown:
             raise AnsibleFilterError(f"growth_answers: {', '.join(unknown)} is no hop; there are {', '.join(HOPS_OF.values())}")
-        known = {plain(hop): _read(result) for hop, result in results.items() if result}
+        known = {plain(hop): _read(result) if result else {} for hop, result in results.items()}
         return answers(known, _read(failure) if failure else None, plain(action))
     except (AttributeError, KeyError, TypeError) as exc:
         raise AnsibleFilterError(f"growth_answers: the results do not have the expected form: {type(exc).__name__} {exc}") from exc

@@ -69,7 +69,7 @@ def answers(results: t.Mapping[str, t.Mapping[str, t.Any]], failure: t.Mapping[s
     if failure and not ended:
         # no call of a module, so the hop that would have been next
         following = [hop for hop in ORDER if hop in results and hop not in found]
-        found[(following or [ORDER[-1]])[0]] = {**_answer(failure), "state": "failed"}
+        found[(following or [ORDER[-1]])[0]] = _answer({**failure, "failed": True})
     return found
 
 
