@@ -29,6 +29,8 @@ HOPS_OF = {
 KIND_OF = {"image": "images", "bdev": "targets", "device": "initiators", "layer": "layers", "disk": "hypervisors", "filesystem": "filesystems"}
 ORDER = tuple(KIND_OF)
 
+#: A host that is silent leaves no reading of these hops, only of those that show them: what the other hosts say is not the whole.
+SHOWN_BY = {"namespace": "bdev", "path": "device"}
 #: A summary names so many volumes, and of each text so much.
 MOST_NAMED = 20
 MOST_TEXT = 300
@@ -180,8 +182,10 @@ def summary_of(rows: t.Sequence[t.Mapping[str, t.Any]], failed: int) -> dict[str
 
 def attach(row: dict[str, t.Any], known: t.Mapping[str, t.Any]) -> None:
     """Write into a row that was measured again (with ``before_bytes``) what became of the volume: ``changed_hops``, ``seconds``, ``errors``, ``held``."""
-    before = row["before_bytes"]
-    row["changed_hops"] = [hop for hop, size in row["bytes"].items() if size is not None and before[hop] is not None and size != before[hop]]
+    before, now = row["before_bytes"], row["bytes"]
+    row["changed_hops"] = [
+        hop for hop, size in now.items() if size is not None and before[hop] is not None and size != before[hop] and now[SHOWN_BY.get(hop, hop)] is not None
+    ]
     row["seconds"] = dict(known.get("seconds") or {})
     row["errors"] = list(known.get("errors") or [])
     row["held"] = known.get("held")
