@@ -24,6 +24,10 @@ options:
     type: list
     elements: str
     required: true
+  only:
+    description: Names of the volumes whose images are meant, as P(nvmeof.spdk.volume_table#filter) has them. All of them when not given.
+    type: list
+    elements: str
 """
 
 EXAMPLES = r"""
@@ -46,10 +50,10 @@ from ansible_collections.nvmeof.spdk.plugins.plugin_utils import _volumes
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._plain import plain
 
 
-def exported_images(hostvars: t.Mapping[str, t.Any], targets: t.Sequence[str]) -> list[dict[str, str]]:
+def exported_images(hostvars: t.Mapping[str, t.Any], targets: t.Sequence[str], only: t.Sequence[str] | None = None) -> list[dict[str, str]]:
     """The images of the targets."""
     try:
-        return plain(_volumes.exported_images(hostvars, plain(targets)))
+        return plain(_volumes.exported_images(hostvars, plain(targets), None if only is None else set(plain(only))))
     except (AttributeError, TypeError) as exc:
         raise AnsibleFilterError(f"exported_images: the measurements do not have the expected form: {type(exc).__name__} {exc}") from exc
 

@@ -31,6 +31,10 @@ options:
     description: Names of the volumes to judge; all of the plan if not given.
     type: list
     elements: str
+  evidence:
+    description: What hosts did, from P(nvmeof.spdk.growth_evidence#filter). A volume that was held back is V(blocked).
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -41,7 +45,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: RV(ignore:volumes) (rows of the truth table), RV(ignore:failed) (text) and RV(ignore:summary) (small rows).
+  description: RV(ignore:volumes) (rows of the truth table), RV(ignore:failed) (text) and RV(ignore:summary) (counts by verdict, and the first
+    volumes that are not V(ok)).
   type: dict
 """
 
@@ -53,7 +58,11 @@ from ansible_collections.nvmeof.spdk.plugins.plugin_utils._plain import as_bool,
 
 
 def growth_outcome(
-    volumes: t.Sequence[dict[str, t.Any]], planned: t.Mapping[str, t.Any], guest_required: t.Any = False, only: t.Sequence[str] | None = None
+    volumes: t.Sequence[dict[str, t.Any]],
+    planned: t.Mapping[str, t.Any],
+    guest_required: t.Any = False,
+    only: t.Sequence[str] | None = None,
+    evidence: t.Mapping[str, t.Any] | None = None,
 ) -> dict[str, t.Any]:
     """What became of the plan."""
     try:
@@ -62,7 +71,7 @@ def growth_outcome(
         # of a volume that is still there the plan's readings do not count any more, and they are most of a plan
         rows = [plain(row if row["volume"] not in there else {key: row.get(key) for key in COMPARED}) for row in planned["volumes"]]
         before = {"allow_degraded": plain(planned.get("allow_degraded", False)), "volumes": rows}
-        return outcome(known, before, as_bool(plain(guest_required)), plain(only))
+        return outcome(known, before, as_bool(plain(guest_required)), None if only is None else set(plain(only)), plain(evidence))
     except (KeyError, TypeError) as exc:
         raise AnsibleFilterError(f"growth_outcome: not a plan of growth_plan: {type(exc).__name__} {exc}") from exc
 

@@ -47,8 +47,10 @@ def foreign_bind_allowed() -> bool:
     return False
 
 
-def add_images(bdevs: t.Sequence[dict[str, t.Any]], ceph: t.Callable[[], Ceph], wanted: bool) -> None:
+def add_images(bdevs: t.Sequence[dict[str, t.Any]], ceph: t.Callable[[], Ceph], wanted: bool, names: t.Container[str] | None = None) -> None:
     """Fill ``image_bytes``, ``image_error``, ``image_primary``, ``lease`` and ``watched`` of the RBD bdevs; None where it was not or cannot be read.
+
+    ``names``: read the images of these bdevs only.
 
     ``watched``: whether a client of this host has the image open for writing, which a target on this host keeps as
     long as its Ceph client lives.
@@ -56,7 +58,7 @@ def add_images(bdevs: t.Sequence[dict[str, t.Any]], ceph: t.Callable[[], Ceph], 
     telling = not foreign_bind_allowed()
     for bdev in bdevs:
         bdev.update(image_bytes=None, image_error=None, image_primary=None, lease=None, watched=None)
-        if not wanted or not bdev["pool"] or not bdev["image"]:
+        if not wanted or not bdev["pool"] or not bdev["image"] or (names is not None and bdev["name"] not in names):
             continue
         try:
             state = ceph().state(ImageSpec(bdev["pool"], bdev["rados_namespace"] or "", bdev["image"]))

@@ -178,6 +178,11 @@ filesystems:
       description: Null, or the error of this disk in the shape of RV(error).
       type: dict
       sample: null
+seconds:
+  description: How long the call took on the host.
+  returned: when it got so far that it looked
+  type: float
+  sample: 1.25
 error:
   description: The first error.
   returned: on failure
@@ -209,6 +214,7 @@ changes:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.nvmeof.spdk.plugins.module_utils._clock import seconds
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._libvirt_disk import Hypervisor
 from ansible_collections.nvmeof.spdk.plugins.module_utils._libvirt_guest_fs import changes_of, converge
@@ -255,6 +261,7 @@ def main() -> None:
     changes = changes_of(found, module.check_mode)
     values = {
         "changed": changes.changed,
+        "seconds": seconds(),
         "filesystems": [entry.result() for entry in found],
         "changes": changes.summaries(),
         "diff": changes.diff(),

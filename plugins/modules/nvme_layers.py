@@ -148,6 +148,11 @@ namespaces:
       description: Null, or the error of this namespace in the shape of RV(error).
       type: dict
       sample: null
+seconds:
+  description: How long the call took on the host.
+  returned: when it got so far that it looked
+  type: float
+  sample: 1.25
 error:
   description: The first error.
   returned: on failure
@@ -178,6 +183,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nvmeof.spdk.plugins.module_utils._block_layer_growth import LayerGrowth, Wish, changes_of
 from ansible_collections.nvmeof.spdk.plugins.module_utils._block_layer_tools import LayerTools
 from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import CapacityError, parse_size
+from ansible_collections.nvmeof.spdk.plugins.module_utils._clock import seconds
 from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_sysfs import SysfsNvme, normal_uuid
 
 
@@ -211,7 +217,13 @@ def main() -> None:
         module.fail_json(msg=str(error))
     LayerGrowth(SysfsNvme(), LayerTools(), params["wait_timeout"], module.check_mode).run(wishes)
     changes = changes_of(wishes, module.check_mode)
-    values = {"changed": changes.changed, "namespaces": [wish.result() for wish in wishes], "changes": changes.summaries(), "diff": changes.diff()}
+    values = {
+        "changed": changes.changed,
+        "seconds": seconds(),
+        "namespaces": [wish.result() for wish in wishes],
+        "changes": changes.summaries(),
+        "diff": changes.diff(),
+    }
     errors = [wish.error for wish in wishes if wish.error is not None]
     if errors:
         module.fail_json(msg="; ".join(str(error) for error in errors), error=errors[0].as_dict(), **values)

@@ -164,6 +164,11 @@ namespaces:
       satisfied: true
       rescanned: []
       error: null
+seconds:
+  description: How long the call took on the host.
+  returned: when it got so far that it looked
+  type: float
+  sample: 1.25
 error:
   description: The first failed namespace's error.
   returned: when a namespace failed
@@ -181,6 +186,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import CapacityError, parse_image_size
+from ansible_collections.nvmeof.spdk.plugins.module_utils._clock import seconds
 from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_identify import Identify
 from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_rescan import Follower, Wish
 from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_sysfs import SysfsNvme, normal_uuid
@@ -263,6 +269,7 @@ def main() -> None:
     result: dict[str, t.Any] = {
         "changed": any(entry["changed"] for entry in entries),
         "namespaces": entries,
+        "seconds": seconds(),
         "diff": {"before": before, "after": after},
     }
     failed = [wish.error for wish in wishes if wish.error is not None]

@@ -243,6 +243,11 @@ changes:
       description: What it has.
       type: dict
       sample: {"size_bytes": 214748364800}
+seconds:
+  description: How long the call took on the host.
+  returned: always
+  type: float
+  sample: 1.25
 error:
   description: The parts of a failure.
   returned: failure
@@ -259,6 +264,7 @@ error:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.nvmeof.spdk.plugins.module_utils._clock import seconds
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._rbd_images import apply_images, image_result, plan_images, pool_facts, wanted_images
 from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Changes
@@ -314,11 +320,12 @@ def main() -> None:
             pools = pool_facts(ceph(), [item.spec for item in wanted])
     except HopError as error:
         done = [change.summary() for change in changes.items if change.done]
-        fail(module, error, changed=changes.applied, images=[image_result(item) for item in wanted], changes=done)
+        fail(module, error, seconds=seconds(), changed=changes.applied, images=[image_result(item) for item in wanted], changes=done)
     finally:
         ceph.close()
     module.exit_json(
         changed=changes.changed,
+        seconds=seconds(),
         images=[image_result(item) for item in wanted],
         pools=pools,
         changes=changes.summaries(),

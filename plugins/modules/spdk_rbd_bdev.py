@@ -408,6 +408,11 @@ changes:
       description: What it has, or V(null).
       type: dict
       sample: {"size_bytes": 21474836480}
+seconds:
+  description: How long the call took on the host.
+  returned: always
+  type: float
+  sample: 1.25
 error:
   description: The parts of a failure.
   returned: failure
@@ -442,6 +447,7 @@ error:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.nvmeof.spdk.plugins.module_utils._clock import seconds
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdev_wish import wanted_bdevs
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_bdevs import BdevManager
@@ -546,13 +552,14 @@ def main() -> None:
                 "changes": [change.summary() for change in manager.changes.items if change.done],
                 "rpc_calls": target.sent,
             }
-        fail(module, error, **results)
+        fail(module, error, seconds=seconds(), **results)
     finally:
         ceph.close()
         if target is not None:
             target.close()
     module.exit_json(
         changed=manager.changes.changed,
+        seconds=seconds(),
         bdevs=[item.result() for item in items],
         release=target.release,
         rpc_calls=manager.planned if module.check_mode else target.sent,

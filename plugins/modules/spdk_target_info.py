@@ -39,6 +39,12 @@ options:
       - Whether the sizes of the images are read through Ceph. Where that is impossible, RV(target.bdevs[].image_error) says why and the module goes on.
     type: bool
     default: true
+  bdevs:
+    description:
+      - Names of the bdevs whose images are read, for a second look at some of many; the images of the others are V(null), and their bdevs are listed all the
+        same. All of them when not given.
+    type: list
+    elements: str
   provisioned:
     description:
       - Whether the sizes of all images in the pools of the RBD bdevs are added up, in C(provisioned_bytes) of RV(target). It opens every image of
@@ -413,14 +419,16 @@ def read_target(module: AnsibleModule, target: Target, ceph: CephDoor) -> dict[s
     else:
         for entry in subsystems:
             entry["controllers"] = None
-    add_images(bdevs, ceph, module.params["images"])
+    names = module.params["bdevs"]
+    add_images(bdevs, ceph, module.params["images"], names)
+    looked_at = [bdev for bdev in bdevs if bdev["image"] and (names is None or bdev["name"] in names)]
     fsid, blocked, problems = None, None, []
     pools: list[dict[str, t.Any]] = []
-    if module.params["images"] and any(bdev["image"] for bdev in bdevs):
+    if module.params["images"] and looked_at:
         try:
             fsid = ceph().fsid()
             blocked = blocklisted(ceph())
-            specs = [ImageSpec(bdev["pool"], bdev["rados_namespace"] or "", bdev["image"]) for bdev in bdevs if bdev["pool"] and bdev["image"]]
+            specs = [ImageSpec(bdev["pool"], bdev["rados_namespace"] or "", bdev["image"]) for bdev in looked_at if bdev["pool"]]
             pools = pool_facts(ceph(), specs, module.params["provisioned"])
         except HopError as error:
             problems.append(problem("ceph", "image", str(error), error.remedy or "let Ceph be asked from this host"))
@@ -448,6 +456,7 @@ def main() -> None:
             **SPDK_OPTIONS,
             **CEPH_OPTIONS,
             "images": {"type": "bool", "default": True},
+            "bdevs": {"type": "list", "elements": "str"},
             "provisioned": {"type": "bool", "default": False},
             "connections": {"type": "bool", "default": True},
         },

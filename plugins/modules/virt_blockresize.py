@@ -237,6 +237,11 @@ disks:
       description: Null, or the error of this disk in the shape of RV(error).
       type: dict
       sample: null
+seconds:
+  description: How long the call took on the host.
+  returned: when it got so far that it looked
+  type: float
+  sample: 1.25
 error:
   description: The first error.
   returned: on failure
@@ -268,6 +273,7 @@ changes:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.nvmeof.spdk.plugins.module_utils._clock import seconds
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._libvirt_disk import Hypervisor
 from ansible_collections.nvmeof.spdk.plugins.module_utils._libvirt_module import bindings, fail
@@ -315,6 +321,7 @@ def main() -> None:
     changes = changes_of(outcomes)
     values = {
         "changed": changes.changed,
+        "seconds": seconds(),
         "disks": [outcome.result() for outcome in outcomes],
         "changes": changes.summaries(),
         "diff": changes.diff(),

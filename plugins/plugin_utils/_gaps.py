@@ -42,23 +42,37 @@ def note_missing_devices(volume: dict, by_nqn: t.Mapping[str, t.Mapping[str, t.S
         volume["readings"]["device"].append({"host": name, "object": name, "bytes": None, "holders": [], "error": error, "silent": True})
 
 
+def _had(volume: dict, measured: t.Mapping[str, t.Any], kind: str) -> bool | None:
+    """Whether a host that is silent now had the volume when it was measured earlier in the run; None if it never was."""
+    earlier = (measured.get("before") or {}).get(kind)
+    if earlier is None:
+        return None
+    if kind == "target":
+        image = (volume["pool"], volume["rados_namespace"] or "", volume["image"])
+        return any((bdev.get("pool"), bdev.get("rados_namespace") or "", bdev.get("image")) == image for bdev in earlier.get("bdevs") or [])
+    uuids = [one.get("uuid") for one in earlier.get("namespaces") or []] if kind == "host" else [one.get("namespace_uuid") for one in earlier]
+    return any((uuid or "").lower() in volume["uuids"] for uuid in uuids)
+
+
 def note_silent_hosts(volume: dict, measurements: t.Mapping[str, dict], declared: t.Mapping[str, t.Mapping[str, t.Any]]) -> None:
+    """Gaps for what a host did not answer: where it had the volume, or, if it was never heard, where the inventory allows that it has."""
     nqns = {reading["nqn"] for reading in volume["readings"]["namespace"]}
     shown = {reading["host"] for reading in volume["readings"]["device"]}
     for name, measured in measurements.items():
         said = declared.get(name) or {}
         errors = measured["errors"]
-        if "target" in errors and (said.get("images") is None or volume["volume"] in said["images"]):
+        exports = _had(volume, measured, "target") if "target" in errors else None
+        if "target" in errors and (exports if exports is not None else said.get("images") is None or volume["volume"] in said["images"]):
             volume["readings"]["bdev"].append(
                 {"host": name, "object": name, "bytes": None, "uuid": None, "watched": None, "error": errors["target"], "silent": True}
             )
         if "images" in errors and all(reading["bytes"] is None for reading in volume["readings"]["image"]):
             volume["readings"]["image"].append({"host": name, "object": volume["volume"], "bytes": None, "error": errors["images"]})
-        if not nqns:
+        if not nqns or (said.get("nqns") is not None and not nqns & set(said["nqns"])):
             continue
-        if said.get("nqns") is not None and not nqns & set(said["nqns"]):
-            continue
-        if "host" in errors:
+        had = _had(volume, measured, "host") if "host" in errors else None
+        if "host" in errors and had is not False:
             volume["readings"]["device"].append({"host": name, "object": name, "bytes": None, "holders": [], "error": errors["host"], "silent": True})
-        if "disks" in errors and ("host" in errors or name in shown):
+        attached = _had(volume, measured, "disks") if "disks" in errors else None
+        if "disks" in errors and attached is not False and (had is not False if "host" in errors else name in shown):
             volume["readings"]["disk"].append({"host": name, "object": name, "bytes": None, "held": None, "error": errors["disks"], "silent": True})

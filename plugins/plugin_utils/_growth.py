@@ -13,6 +13,7 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import human
 
 from . import _growth_headroom as headroom_rules
 from ._growth_blockers import blockers_of, fleet_notes, notes_of
+from ._growth_evidence import attach, summary_of
 from ._growth_layers import hand_out_disks, hand_out_filesystems, hand_out_layers
 from ._growth_stages import canaries, merged, no_work, stages
 from ._growth_wishes import told
@@ -228,7 +229,11 @@ def plan(
         "needed": bool(whole["filesystems"]) or any(row["steps"] and not row["blockers"] for row in rows),
         "pools": room["pools"],
         "lines": plan_lines(rows) + notes + [f"  not heard: {text}" for text in silent],
-        "stages": stages(work_of, canaries(list(work_of), (as_list(canary) or [""])[0], _canaries_named([volume for volume, _wish in chosen], canary))),
+        "stages": stages(
+            work_of,
+            canaries(list(work_of), (as_list(canary) or [""])[0], _canaries_named([volume for volume, _wish in chosen], canary)),
+            {volume["volume"]: volume["uuids"] for volume, _wish in chosen},
+        ),
         **whole,
     }
 
@@ -333,14 +338,19 @@ COMPARED = ("volume", "wanted_bytes", "verdict", "bytes", "blockers")
 
 
 def outcome(
-    volumes: t.Sequence[dict[str, t.Any]], planned: t.Mapping[str, t.Any], guest_required: bool = False, only: t.Sequence[str] | None = None
+    volumes: t.Sequence[dict[str, t.Any]],
+    planned: t.Mapping[str, t.Any],
+    guest_required: bool = False,
+    only: t.Container[str] | None = None,
+    evidence: t.Mapping[str, t.Any] | None = None,
 ) -> dict[str, t.Any]:
     """What became of a plan, from volumes that were measured again.
 
     ``volumes``: rows with the verdict and, as ``before``, the bytes per hop before, and in ``degraded`` what was left behind; ``failed``: those that are not as
     wanted. A guest without an agent leaves its volume ``unproven at guest``; that fails the run only if ``guest_required``. A target or path that is
     down leaves it ``unproven``, too; that fails the run unless the plan was made with ``allow_degraded``. A volume that was left out because it is blocked
-    has failed. ``only``: names of the volumes that are judged, None for all of the plan.
+    has failed. ``only``: names of the volumes that are judged, None for all of the plan. ``evidence`` (of ``_growth_evidence``): what hosts did; a volume that
+    was held back is ``blocked``.
     """
     by_name = {volume["volume"]: volume for volume in volumes}
     degraded = bool(planned.get("allow_degraded"))
@@ -357,6 +367,7 @@ def outcome(
         else:
             row = row_of(volume, before["wanted_bytes"])
         row["before_bytes"] = before["bytes"]
+        attach(row, ((evidence or {}).get("volumes") or {}).get(row["volume"]) or {})
         row["degraded"] = degraded_of(volume) if degraded and volume else []
         row.pop("steps", None)
         rows.append(row)
@@ -372,16 +383,7 @@ def outcome(
     return {
         "volumes": rows,
         "failed": [f"{row['volume']}: {row['verdict']}. " + " | ".join(row["reasons"]) for row in failed],
-        "summary": [
-            {
-                "volume": row["volume"],
-                "uuid": row["uuid"],
-                "verdict": row["verdict"],
-                "degraded": row["degraded"],
-                **{f"{hop}_bytes": row["bytes"][hop] for hop in HOPS},
-            }
-            for row in rows
-        ],
+        "summary": summary_of(rows, len(failed)),
     }
 
 

@@ -31,7 +31,7 @@ def filesystem_outcome(hostvars: t.Mapping[str, t.Any], planned: t.Mapping[str, 
         entries = answer.get("filesystems")
         if entries is None:
             disks = ", ".join(f"{disk['domain']}:{disk['target']}" for disk in wanted)
-            reason = str(answer.get("msg") or "the host failed or was lost before that").strip()
+            reason = str(answer.get("msg") or "the host failed or was lost before that, or the volume did not get so far").strip()
             failed.append(f"file systems of {host} ({disks}): {reason}")
             lines.append(f"filesystem {failed[-1]}")
             continue

@@ -46,11 +46,20 @@ def canaries(acting: t.Sequence[str], canary: t.Any, named: t.Sequence[str] = ()
     return [] if len(first) == len(acting) else first
 
 
-def stages(work_of: t.Mapping[str, Work], first: t.Sequence[str]) -> dict[str, dict[str, t.Any]]:
-    """``canary`` and ``rest``: each the names of its ``volumes``, the work of every host by kind, and the ``hosts`` that act after the targets."""
+def stages(work_of: t.Mapping[str, Work], first: t.Sequence[str], uuids: t.Mapping[str, t.Sequence[str]] | None = None) -> dict[str, dict[str, t.Any]]:
+    """``canary`` and ``rest``: each the names of its ``volumes``, the work of every host by kind, and the ``hosts`` that act after the targets.
+
+    ``parts`` has the work of each volume alone, so that a volume that does not get to a hop can be left out of the hops behind it. ``uuids`` (here those of
+    each volume) are the namespaces that each of ``hosts`` has in the stage.
+    """
     found = {}
     for stage, names in (("canary", [name for name in work_of if name in first]), ("rest", [name for name in work_of if name not in first])):
         work = merged(work_of[name] for name in names)
         hosts = sorted({host for kind in HOST_KINDS for host in work[kind]})
-        found[stage] = {"volumes": names, "hosts": hosts, **work}
+        namespaces: dict[str, list[str]] = {host: [] for host in hosts}
+        for name in names:
+            for host in {host for kind in HOST_KINDS for host in work_of[name][kind]}:
+                namespaces[host] += (uuids or {}).get(name, ())
+        parts = {name: {kind: by_host for kind, by_host in work_of[name].items() if by_host} for name in names}
+        found[stage] = {"volumes": names, "hosts": hosts, "parts": parts, "uuids": namespaces, **work}
     return found

@@ -26,6 +26,10 @@ from ._select import flat
 from ._verdict import goal_of, layer_bytes
 from ._volumes import HOPS
 
+#: What makes the cell of a row's hop.
+Cell = t.Callable[[t.Mapping[str, t.Any], str], Markup]
+LEGEND = "Per hop the smallest of its readings; n/m: so many of the readings show it. The exact bytes are in each path."
+
 #: The kinds of verdicts, the worst first.
 VERDICTS = ("critical", "blocked", "lagging", "unproven", "orphan", "ok")
 
@@ -54,14 +58,12 @@ def _rank(verdict: str) -> int:
     return VERDICTS.index(kind) if kind in VERDICTS else len(VERDICTS)
 
 
-def _count(number: int, word: str) -> str:
+def count_of(number: int, word: str) -> str:
     return f"{number} {word}" + ("" if number == 1 else "s")
 
 
-def _about(about: t.Mapping[str, t.Any], report: t.Mapping[str, t.Any]) -> Markup:
+def _about(about: t.Mapping[str, t.Any]) -> Markup:
     entries = [(key, ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value) for key, value in about.items()]
-    elsewhere = sum((report.get("findings_elsewhere") or {}).values())
-    entries += [("volumes", len(report["volumes"])), ("findings", len(report["findings"])), ("findings about other volumes", elsewhere or None)]
     return el(
         "dl", {"class": "about"}, *[el("div", None, el("dt", None, key), el("dd", None, str(value))) for key, value in entries if value not in ("", None)]
     )
@@ -123,7 +125,7 @@ def _findings(found: t.Sequence[t.Mapping[str, t.Any]], places: t.Mapping[str, s
                         " ",
                         el("span", {"class": "where"}, f"{item['host']} {item['object']}" if item["host"] != item["object"] else item["host"]),
                         *[el("a", {"href": "#" + places[name]}, name) for name in few],
-                        el("small", None, _count(len(known), "volume")) if len(known) > len(few) else None,
+                        el("small", None, count_of(len(known), "volume")) if len(known) > len(few) else None,
                     ),
                     el("p", None, item["text"]),
                     el("p", {"class": "remedy"}, "Next step: ", item["remedy"]),
@@ -138,7 +140,8 @@ def _findings(found: t.Sequence[t.Mapping[str, t.Any]], places: t.Mapping[str, s
     )
 
 
-def _cell(row: t.Mapping[str, t.Any], hop: str) -> Markup:
+def hop_cell(row: t.Mapping[str, t.Any], hop: str, note: Markup | None = None, title: str = "") -> Markup:
+    """The cell of a hop: its smallest reading, and how many of the readings show it; ``note`` stands below, ``title`` replaces what a pointer is told."""
     if hop == "layer":
         size, readings = layer_bytes(row), row.get("layers") or []
         state = "lagging" if "lagging" in {layer_state(layer, goal_of(row, None)) for layer in readings} else ""
@@ -153,9 +156,10 @@ def _cell(row: t.Mapping[str, t.Any], hop: str) -> Markup:
     count = f" {len([one for one in known if one == size])}/{len(readings)}" if len(readings) > 1 and (state or len(set(known)) > 1) else ""
     return el(
         "td",
-        {"class": f"size {state}".strip(), "data-sort": -1 if size is None else size, "title": "not read" if size is None else f"{size} bytes"},
+        {"class": f"size {state}".strip(), "data-sort": -1 if size is None else size, "title": title or ("not read" if size is None else f"{size} bytes")},
         "?" if size is None else human(size),
         el("small", None, count) if count else None,
+        note,
     )
 
 
@@ -180,7 +184,7 @@ def _path_table(row: t.Mapping[str, t.Any]) -> Markup:
     return el("table", {"class": "readings"}, head, el("tbody", None, *lines))
 
 
-def _volume(row: t.Mapping[str, t.Any], number: int, columns: t.Sequence[str]) -> Markup:
+def _volume(row: t.Mapping[str, t.Any], number: int, columns: t.Sequence[str], cell: Cell) -> Markup:
     known = flat(row)
     readings = [reading for hop in HOPS for reading in row["readings"][hop]]
     words = [row["volume"], row["uuid"], row["verdict"], *known["targets"], *known["hosts"], *(reading["object"] for reading in readings)]
@@ -196,7 +200,7 @@ def _volume(row: t.Mapping[str, t.Any], number: int, columns: t.Sequence[str]) -
             "tr",
             None,
             el("th", {"scope": "row", "data-sort": row["volume"]}, name, el("small", None, row["uuid"] or "not exported")),
-            *[_cell(row, hop) for hop in columns],
+            *[cell(row, hop) for hop in columns],
             el(
                 "td",
                 {"class": "verdict", "data-sort": f"{_rank(row['verdict'])} {row['verdict']}"},
@@ -222,7 +226,8 @@ def _volume(row: t.Mapping[str, t.Any], number: int, columns: t.Sequence[str]) -
     )
 
 
-def _volumes(rows: t.Sequence[t.Mapping[str, t.Any]]) -> Markup:
+def volumes(rows: t.Sequence[t.Mapping[str, t.Any]], cell: Cell = hop_cell, legend: str = LEGEND) -> Markup:
+    """The section with the truth table; rows have the ids ``v0``, ``v1`` ... in their order. ``cell`` makes the cell of a row's hop."""
     columns = list(HOPS)
     if any(row.get("layers") for row in rows):
         columns.insert(HOPS.index("device") + 1, "layer")
@@ -234,24 +239,37 @@ def _volumes(rows: t.Sequence[t.Mapping[str, t.Any]]) -> Markup:
         )
         for word in ("volume", *columns, "verdict")
     ]
-    body = [_volume(row, number, columns) for number, row in enumerate(rows)]
+    body = [_volume(row, number, columns, cell) for number, row in enumerate(rows)]
     table = el("table", {"id": "table"}, el("thead", None, el("tr", None, *heads)), *body)
     return el(
         "section",
         {"id": "volumes"},
         el("h2", None, "Volumes"),
-        el("p", {"class": "legend"}, "Per hop the smallest of its readings; n/m: so many of the readings show it. The exact bytes are in each path."),
+        el("p", {"class": "legend"}, legend),
         table if rows else el("p", None, "No volumes."),
     )
 
 
-def page(report: t.Mapping[str, t.Any], style: str, script: str, about: t.Mapping[str, t.Any] | None = None) -> str:
-    """The page for an audit (:func:`._audit.report`); ``style`` and ``script`` are the texts of the role's files, ``about`` what its head says.
+def worst_first(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[t.Mapping[str, t.Any]]:
+    """Rows by verdict, else in the order in which they came."""
+    return sorted(rows, key=lambda row: _rank(row["verdict"]))
 
-    Raises ``ValueError`` for a style or script that cannot be embedded.
-    """
-    rows = sorted(report["volumes"], key=lambda row: _rank(row["verdict"]))  # the worst first, else in the order they came
-    places = {row["volume"]: f"v{number}" for number, row in enumerate(rows)}
+
+def listed(name: str, heading: str, texts: t.Sequence[str]) -> Markup | None:
+    """A section with a list of texts, None for no text."""
+    return el("section", {"id": name}, el("h2", None, heading), el("ul", None, *[el("li", None, text) for text in texts])) if texts else None
+
+
+def document(
+    heading: str,
+    title: str,
+    about: t.Mapping[str, t.Any],
+    rows: t.Sequence[t.Mapping[str, t.Any]],
+    sections: t.Sequence[Markup | None],
+    style: str,
+    script: str,
+) -> str:
+    """The whole page around ``sections``. Raises ``ValueError`` for a style or script that cannot be embedded."""
     policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
     head = el(
         "head",
@@ -261,24 +279,36 @@ def page(report: t.Mapping[str, t.Any], style: str, script: str, about: t.Mappin
         el("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}),
         el("meta", {"name": "color-scheme", "content": "light dark"}),
         el("meta", {"name": "referrer", "content": "no-referrer"}),
-        el("title", None, f"Volume audit: {_count(len(rows), 'volume')}, {_count(len(report['findings']), 'finding')}"),
+        el("title", None, title),
         el("style", None, _embedded(style, "style sheet")),
     )
-    silent = report.get("not_heard") or []
-    answers = report.get("paths") or []
     body = el(
         "body",
         None,
         el("a", {"class": "skip", "href": "#volumes"}, "Skip to the volumes"),
-        el("header", None, el("h1", None, "Volume audit"), _about(about or {}, report), _tiles(rows), _tools()),
-        el(
-            "main",
-            None,
-            el("section", {"id": "answer"}, el("h2", None, "What was asked for"), el("pre", {"tabindex": "0"}, "\n".join(answers))) if answers else None,
-            el("section", {"id": "silent"}, el("h2", None, "Not heard"), el("ul", None, *[el("li", None, text) for text in silent])) if silent else None,
-            _findings(report["findings"], places),
-            _volumes(rows),
-        ),
+        el("header", None, el("h1", None, heading), _about(about), _tiles(rows), _tools()),
+        el("main", None, *sections),
         el("script", None, _embedded(script, "script")),
     )
     return str(Markup("<!DOCTYPE html>\n") + el("html", {"lang": "en"}, head, body) + Markup("\n"))
+
+
+def page(report: t.Mapping[str, t.Any], style: str, script: str, about: t.Mapping[str, t.Any] | None = None) -> str:
+    """The page for an audit (:func:`._audit.report`); ``style`` and ``script`` are the texts of the role's files, ``about`` what its head says.
+
+    Raises ``ValueError`` for a style or script that cannot be embedded.
+    """
+    rows = worst_first(report["volumes"])
+    places = {row["volume"]: f"v{number}" for number, row in enumerate(rows)}
+    elsewhere = sum((report.get("findings_elsewhere") or {}).values())
+    answers = report.get("paths") or []
+    asked = el("section", {"id": "answer"}, el("h2", None, "What was asked for"), el("pre", {"tabindex": "0"}, "\n".join(answers))) if answers else None
+    return document(
+        "Volume audit",
+        f"Volume audit: {count_of(len(rows), 'volume')}, {count_of(len(report['findings']), 'finding')}",
+        {**(about or {}), "volumes": len(rows), "findings": len(report["findings"]), "findings about other volumes": elsewhere or None},
+        rows,
+        [asked, listed("silent", "Not heard", report.get("not_heard") or []), _findings(report["findings"], places), volumes(rows)],
+        style,
+        script,
+    )

@@ -22,6 +22,7 @@ from ._gaps import connected, note_missing_devices, note_silent_hosts
 from ._growth_headroom import join_pools
 from ._growth_layers import CODE, details_of, note_chains
 from ._lease import later_lease
+from ._measured_again import latest
 
 HOPS = ("image", "bdev", "namespace", "path", "device", "disk", "guest")
 
@@ -34,6 +35,8 @@ LEFT_OUT = "left out by --limit"
 Volume = t.Mapping[str, t.Any]
 
 _REGISTERED = {"target": "volume_growth__target", "images": "volume_growth__images", "host": "volume_growth__host", "disks": "volume_growth__disks"}
+#: What the same hosts answered when they were measured again, in the order in which that was.
+_AGAIN = "volume_growth__again"
 
 
 def known_of(hostvars: t.Mapping[str, t.Any], name: str) -> t.Mapping[str, t.Any]:
@@ -55,26 +58,28 @@ def measurements_of(
     ``asked`` has the hosts that were asked, by measurement.
 
     A host without an answer (unreachable, failed, left out by ``--limit``) gets an entry in ``errors``: it is remembered. So does, where
-    ``answering`` is given, a host that is not in it: what it said earlier in the run is no longer known to be true. ``playing`` are the hosts
-    that the run may talk to at all (``ansible_play_hosts_all``): a host that is not among them and was not asked has the error ``LEFT_OUT``.
+    ``answering`` is given, a host that is not in it: what it said earlier in the run is no longer known to be true; ``before`` keeps it, because it tells
+    which volumes the host has. ``playing`` are the hosts that the run may talk to at all (``ansible_play_hosts_all``): a host that is not among them and
+    was not asked has the error ``LEFT_OUT``.
     """
     names = registered_as or _REGISTERED
     found: dict[str, dict[str, t.Any]] = {}
     for kind, hosts in asked.items():
         for name in hosts:
             entry = found.setdefault(name, {"errors": {}})
-            registered = known_of(hostvars, name).get(names[kind]) or {}
-            answer = registered.get(kind)
+            known = known_of(hostvars, name)
+            registered = known.get(names[kind]) or {}
+            answer, before, error = latest(kind, registered, [] if registered_as else known.get(_AGAIN) or [])
             if registered and answering is not None and name not in answering:
-                entry["errors"][kind] = "the host failed or was lost during this run; see its own error above"
-            elif answer is not None and not registered.get("unreachable") and not registered.get("failed"):
-                entry[kind] = answer if kind != "images" else {"fsid": registered.get("fsid"), "images": answer, "pools": registered.get("pools")}
-            elif registered.get("unreachable"):
-                entry["errors"][kind] = "host unreachable: " + str(registered.get("msg") or "no reason given").strip()
-            elif registered.get("skipped"):
-                continue
+                answer, before, error = None, answer or before, "the host failed or was lost during this run; see its own error above"
+            if before is not None:
+                entry.setdefault("before", {})[kind] = before
+            if answer is not None:
+                entry[kind] = answer
+            elif error is not None:
+                entry["errors"][kind] = error
             elif registered:
-                entry["errors"][kind] = str(registered.get("msg") or "the host did not answer").strip()
+                continue
             elif playing is not None and name not in playing:
                 entry["errors"][kind] = LEFT_OUT
             else:
@@ -102,14 +107,14 @@ def silent_hosts(measurements: t.Mapping[str, dict[str, t.Any]]) -> list[str]:
     return [f"{name} ({kind}): {reason}" for name, measured in sorted(measurements.items()) for kind, reason in sorted(measured["errors"].items())]
 
 
-def exported_images(hostvars: t.Mapping[str, t.Any], targets: t.Sequence[str]) -> list[dict[str, str]]:
-    """The images behind the bdevs of ``targets``, as ``rbd_image_info`` takes them, each once."""
+def exported_images(hostvars: t.Mapping[str, t.Any], targets: t.Sequence[str], only: t.Container[str] | None = None) -> list[dict[str, str]]:
+    """The images behind the bdevs of ``targets``, as ``rbd_image_info`` takes them, each once; ``only`` those of these volumes."""
     found: dict[tuple[t.Any, ...], dict[str, str]] = {}
     for name in targets:
         answer = (known_of(hostvars, name).get(_REGISTERED["target"]) or {}).get("target") or {}
         for bdev in answer.get("bdevs") or []:
             image = {"pool": bdev.get("pool"), "rados_namespace": bdev.get("rados_namespace") or "", "image": bdev.get("image")}
-            if image["image"]:
+            if image["image"] and (only is None or label_of(*image.values()) in only):
                 found.setdefault(tuple(image.values()), image)
     return list(found.values())
 

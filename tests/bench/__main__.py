@@ -19,6 +19,7 @@ import time
 import typing as t
 from pathlib import Path
 
+import lost_hosts
 import options as settings
 import rpc_level
 from light_fleet import POOL, Fleet
@@ -94,6 +95,8 @@ class Bench:
             run = self.play("repeated-growth", "grow_volume", size=f"{size}B", **every)
             self.check(run["changed"] == 0, f"repeated-growth: changed={run['changed']}")
             self.sizes("repeated-growth", size)
+        if "lost-hosts" in self.options.runs:
+            size = lost_hosts.run(self, size)
         if "one-volume" in self.options.runs:
             self.play("one-volume", "grow_volume", size="3G", volume=f"{POOL}/vol-{one}")
             self.sizes("one-volume", ONE, [one])

@@ -9,11 +9,13 @@ Volume N (from 1) is image, bdev and domain ``vol-N`` and ``vm-N``, a namespace 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import json
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -57,6 +59,15 @@ def _enter(binds: t.Mapping[str, str]) -> None:
     _mount(None, "/", MS_REC | MS_PRIVATE)
     for place, source in binds.items():
         _mount(source, place, MS_BIND | MS_REC)
+
+
+def _descendants(pid: int) -> list[int]:
+    """Children of a process, theirs, and so on."""
+    found = []
+    with contextlib.suppress(OSError):
+        for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()):
+            found += [child, *_descendants(child)]
+    return found
 
 
 class Target:
@@ -109,6 +120,7 @@ class Fleet:
         self.store = Store(str(RUN / "ceph"))
         self.log = RUN / "modules.jsonl"
         self.servers: list[subprocess.Popen[bytes]] = []
+        self.daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     # -- who has what
 
@@ -328,6 +340,7 @@ class Fleet:
             preexec_fn=functools.partial(_enter, {place: str(source) for place, source in binds.items()}),
         )
         self.servers.append(process)
+        self.daemons[name] = process
         log.close()
 
     def _await(self, name: str, address: str) -> None:
@@ -340,6 +353,23 @@ class Fleet:
                 if time.monotonic() > until:
                     raise RuntimeError(f"the sshd of {name} does not answer ({error}), see {self.options.out / 'sshd.log'}") from error
                 time.sleep(0.05)
+
+    # -- hosts that nobody reaches
+
+    def cut(self, names: t.Iterable[str]) -> None:
+        """From now on nobody reaches these hosts: their sshd is killed, with every connection that it has."""
+        for name in names:
+            daemon = self.daemons.pop(name)
+            for pid in [daemon.pid, *_descendants(daemon.pid)]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            daemon.wait()
+
+    def restore(self, names: t.Iterable[str]) -> None:
+        """They are back."""
+        for name in names:
+            self._sshd(name, self._address(name), RUN / "hosts" / name)
+            self._await(name, self._address(name))
 
     # -- what there is in the end
 

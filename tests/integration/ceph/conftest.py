@@ -20,7 +20,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from module_runner import run_module
+from fleet import MIB, export
+from module_runner import PYTHON, run_module
 
 from ceph_node import CephNode
 
@@ -179,3 +180,77 @@ def bdev(simulator, reach):
         return run_module("spdk_rbd_bdev", {"socket": simulator.socket, **reach, **params}, check=check, diff=True)
 
     return run
+
+
+#: Writes blocks below the size that the image has at the start, from its end on, until SIGTERM; then reads all of them.
+WRITER = """
+import hashlib, json, signal, sys, time
+import rados, rbd
+conf, keyring, pool, name = sys.argv[1:]
+BLOCK, stop, written, number = 65536, [], {}, 0
+signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+
+def data(block, number):
+    return hashlib.sha256(b"%d %d" % (block, number)).digest() * (BLOCK // 32)
+
+with rados.Rados(conffile=conf, rados_id="admin", conf={"keyring": keyring}) as cluster, cluster.open_ioctx(pool) as ioctx:
+    with rbd.Image(ioctx, name) as image:
+        blocks = image.size() // BLOCK
+        while not stop:
+            block = blocks - 1 - number % blocks
+            image.write(data(block, number), block * BLOCK)
+            written[block] = number
+            number += 1
+            if number == 16:
+                print("writing", flush=True)
+            time.sleep(0.01)
+        image.flush()
+        bad = [block for block, last in written.items() if image.read(block * BLOCK, BLOCK) != data(block, last)]
+        print(json.dumps({"written": number, "bad": bad}), flush=True)
+"""
+
+
+@pytest.fixture
+def writer(ceph):
+    """Start a client that writes on an image; what it found is looked at when the test ends."""
+    running = []
+
+    def start(image):
+        argv = [PYTHON, "-c", WRITER, str(ceph.conf), str(ceph.keyring), POOL, image]
+        running.append(subprocess.Popen(argv, stdout=subprocess.PIPE, text=True))
+        assert running[-1].stdout.readline() == "writing\n"
+
+    def stop():
+        for process in list(running):
+            before = process.poll()
+            process.send_signal(signal.SIGTERM)
+            told = json.loads(process.communicate(timeout=120)[0])
+            running.remove(process)
+            assert before is None and told["bad"] == [] and told["written"] >= 16, told
+
+    start.stop = stop
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def volume(simulator, reach, ceph, new_image):
+    """An image of 64 MiB that the targets export as the bdev ``a``."""
+    exporters, images = [], []
+
+    def make(*targets):
+        images.append(new_image(64 * MIB))
+        for target in targets or (simulator,):
+            export(target, reach, images[-1])
+            exporters.append(target)
+        return images[-1]
+
+    yield make
+    for target in exporters:
+        run_module("spdk_rbd_bdev", {"socket": target.socket, **reach, "name": "a", "state": "absent", "force": True})
+    for image in images:
+        # who is left was killed, and Ceph would wait 30 s for it
+        for watcher in json.loads(ceph.rbd("status", "--format", "json", f"{POOL}/{image}"))["watchers"]:
+            ceph.ceph("osd", "blocklist", "add", watcher["address"])

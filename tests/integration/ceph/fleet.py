@@ -15,10 +15,14 @@ import typing as t
 import uuid
 from pathlib import Path
 
+from module_runner import run_module
+
 ROOT = Path(__file__).resolve().parents[3]
 NQN = "nqn.2026-01.org.example:fleet"
 HOSTNQN = "nqn.2014-08.org.nvmexpress:uuid:5f1c6d3a-0d3e-4d8e-9a55-0f6a3f0b7a11"
 MARK = "NVMEOF_SPDK_FLEET_RUN"
+POOL = "pool-1"
+MIB = 1024**2
 
 #: Stands in for the modules of the host. Its file has ``device`` and ``disk`` (bytes), ``served`` is what the slowest target shows; nothing shrinks.
 ACTION = """
@@ -168,3 +172,11 @@ def kill_all(run: subprocess.Popen[str], mark: str) -> None:
             except ProcessLookupError:
                 continue
     run.communicate()
+
+
+def export(target: t.Any, reach: t.Mapping[str, str], image: str) -> None:
+    """Have a target export an image as the bdev ``a``, in use."""
+    wish = {"socket": target.socket, **reach, "clusters": [target.cluster], "name": "a", "pool": POOL, "image": image}
+    result = run_module("spdk_rbd_bdev", wish)
+    assert not result["failed"], result
+    target.export("a")

@@ -131,7 +131,7 @@ def test_the_role_tells_file_systems_apart_from_capacity(guest, hypervisor, tmp_
         disks[target].grow(SIZES[target][1] * MIB)
     both = [{"domain": domain.name, "target": target} for target in ("vda", "vdd")]
     work = {"targets": {}, "initiators": {}, "layers": {}, "hypervisors": {"h1": both}, "filesystems": {"h1": both}}
-    planned = {**work, "stages": {"rest": work}, "volumes": [], "wanted_bytes": 0}
+    planned = {**work, "stages": {"rest": {**work, "parts": {"rbd/a": work}}}, "volumes": [], "wanted_bytes": 0}
     tasks = [
         {"name": f"Run {part}", "ansible.builtin.include_role": {"name": "nvmeof.spdk.volume_growth", "tasks_from": part}} for part in ("grow_hosts", "report")
     ]
@@ -139,7 +139,7 @@ def test_the_role_tells_file_systems_apart_from_capacity(guest, hypervisor, tmp_
     (tmp_path / "play.yml").write_text(json.dumps([play]), encoding="utf-8")
     variables = {"ansible_connection": "local", "ansible_python_interpreter": hypervisor.python}
     # what the entry point "plan" sets on every host
-    variables.update({"volume_growth__stopped": "", "volume_growth__host_state": "", "volume_growth__host_error": "", "volume_growth__filesystems": {}})
+    variables.update({"volume_growth__stopped": "", "volume_growth__host_state": "", "volume_growth__acted": {}, "volume_growth__filesystems": {}})
     (tmp_path / "inventory.yml").write_text(json.dumps({"all": {"hosts": {"h1": variables}}}), encoding="utf-8")
 
     def play_it() -> subprocess.CompletedProcess[str]:

@@ -37,6 +37,20 @@ def test_a_small_fleet_grows_once_and_nothing_is_left_running(tmp_path: Path) ->
     assert left == [] and str(tmp_path) not in Path("/proc/self/mounts").read_text()
 
 
+def test_half_of_the_hosts_vanish_in_the_middle_of_a_growth(tmp_path: Path) -> None:
+    """Really: their sshd and every connection is gone. What must be then is written in lost_hosts.py."""
+    sizes = {"BENCH_HOSTS": "4", "BENCH_VOLUMES": "8", "BENCH_SUBSYSTEMS": "8", "BENCH_RUNS": "lost-hosts", "BENCH_OUT": str(tmp_path)}
+    done = subprocess.run([str(BENCH)], env={**os.environ, **sizes}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    first, back, again = json.loads((tmp_path / "bench.json").read_text())["runs"]
+    assert first["exit"] == 2 and (first["failed"], back["exit"], again["changed"]) == (1, 0, 0), done.stdout
+    # the second look at the two hosts and at the images of the stage's bdevs, of which each target has all
+    assert back["modules"]["nvme_info"]["hosts"] == 4 and back["modules"]["nvme_info"]["calls"] == 4 + 2
+    report = {row["volume"]: row for row in json.loads((tmp_path / "lost-hosts.json").read_text())}
+    assert len(report) == 8 and len({row["run"]["id"] for row in report.values()}) == 1
+    assert all(row["seconds"]["bdev"] > 0 for row in report.values())
+
+
 def test_a_fleet_that_cannot_be_is_refused(tmp_path: Path) -> None:
     env = {**os.environ, "BENCH_HOSTS": "5", "BENCH_VOLUMES": "3", "BENCH_OUT": str(tmp_path)}
     done = subprocess.run([str(BENCH)], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)

@@ -10,69 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from growth_world import ACTING, LOCAL, NEW, NUMBERS, OLD, initiator, target
 from world import World
-
-MIB = 2**20
-OLD, NEW = 64 * MIB, 128 * MIB
-NQN = "nqn.2016-06.io.spdk:cnode1"
-HOSTNQN = "nqn.2014-08.org.nvmexpress:uuid:5f1c6d3a-0d3e-4d8e-9a55-0f6a3f0b7a11"
-NUMBERS = (1, 2, 3, 4)
-ACTING = ("spdk_rbd_bdev", "nvme_rescan")
-
-
-def uuid(number: int) -> str:
-    return f"0a1b2c3d-0000-5000-8000-00000000000{number}"
-
-
-def target(*grown: int) -> dict[str, Any]:
-    """What spdk_target_info answers when these volumes have the new size."""
-    bdevs = [
-        {
-            "name": f"vol-{number}",
-            "uuid": uuid(number),
-            "size_bytes": NEW if number in grown else OLD,
-            "pool": "rbd",
-            "rados_namespace": "",
-            "image": f"vol-{number}",
-            "image_bytes": NEW if number in grown else OLD,
-            "image_error": None,
-            "watched": True,
-        }
-        for number in NUMBERS
-    ]
-    subsystem = {
-        "nqn": NQN,
-        "ana_reporting": True,
-        "listeners": [{"trtype": "TCP", "adrfam": "IPv4", "traddr": "192.0.2.10", "trsvcid": "4420", "ana_state": "optimized"}],
-        "namespaces": [{"nsid": number, "bdev": f"vol-{number}", "uuid": uuid(number)} for number in NUMBERS],
-        "controllers": [{"cntlid": 1, "hostnqn": HOSTNQN}],
-    }
-    return {"target": {"fsid": "f", "bdevs": bdevs, "subsystems": [subsystem], "problems": []}}
-
-
-def initiator(number: int, size: int) -> dict[str, Any]:
-    """What nvme_info answers on the host that has volume ``number``."""
-    path = {"controller": "nvme0", "traddr": "192.0.2.10", "trsvcid": "4420", "transport": "tcp", "state": "live", "ana_state": "optimized", "size_bytes": size}
-    namespace = {
-        "uuid": uuid(number),
-        "nqn": NQN,
-        "nsid": number,
-        "device": f"/dev/nvme0n{number}",
-        "by_id": None,
-        "size_bytes": size,
-        "holders": [],
-        "paths": [path],
-    }
-    return {"host": {"hostnqn": HOSTNQN, "controllers": [], "namespaces": [namespace]}}
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     """A target with four volumes, and for each a host that has it; a growth works. vol-1 is the canary."""
     found = World(tmp_path)
-    names = {f"h{number}": {"ansible_connection": "local"} for number in NUMBERS}
+    names = {f"h{number}": LOCAL for number in NUMBERS}
     found.inventory = {
-        "all": {"children": {"spdk_targets": {"hosts": {"t1": {"ansible_connection": "local"}}}, "nvme_initiators": {"hosts": names}}},
+        "all": {"children": {"spdk_targets": {"hosts": {"t1": LOCAL}}, "nvme_initiators": {"hosts": names}}},
     }
     rest = {"changed": True, "bdevs": [], "then": {"t1": {"spdk_target_info": target(*NUMBERS)}}}
     first = {"changed": True, "bdevs": [], "then": {"t1": {"spdk_target_info": target(1), "spdk_rbd_bdev": rest}}}
@@ -116,7 +64,7 @@ def test_a_canary_that_is_not_as_wanted_leaves_the_rest_untouched(world: World, 
     report = tmp_path / "report.json"
     status, output, _changed = grow(world, report=str(report))
     assert status != 0 and "the canary is not as wanted, so nothing else was touched" in output, output
-    assert "h1: path nvme0 serves less: the target is stale" in output
+    assert "h1: failed at device (canary): path nvme0 serves less: the target is stale" in output
     assert world.called(*ACTING) == ["t1 spdk_rbd_bdev", "h1 nvme_rescan"] and grown_bdevs(world) == [["vol-1"]]
     rows = {row["volume"]: row for row in json.loads(report.read_text())}
     assert rows["rbd/vol-1"]["verdict"] != "ok" and rows["rbd/vol-1"]["bytes"]["bdev"] == NEW
@@ -137,7 +85,7 @@ def test_images_that_a_ceph_client_grows_are_read_again_before_the_canary_is_jud
             bdev.update(image_bytes=None, image_error="no keyring")
         return found
 
-    world.inventory["all"]["children"]["ceph_clients"] = {"hosts": {"c1": {"ansible_connection": "local"}}}
+    world.inventory["all"]["children"]["ceph_clients"] = {"hosts": {"c1": LOCAL}}
     rest = {"changed": True, "images": [], "then": {"c1": {"rbd_image_info": images(*NUMBERS)}}}
     world.answers["c1"] = {
         "rbd_image_info": images(),
@@ -154,22 +102,27 @@ def test_images_that_a_ceph_client_grows_are_read_again_before_the_canary_is_jud
 def test_a_host_that_fails_in_check_mode_fails_the_run(world: World) -> None:
     world.answers["h2"]["nvme_rescan"] = {"failed": True, "msg": "the device is held by nobody knows whom"}
     status, output, _changed = grow(world, check=True)
-    assert status != 0 and "h2: the device is held by nobody knows whom" in output, output
+    assert status != 0 and "h2: failed at device (rest): the device is held by nobody knows whom" in output, output
 
 
 def test_a_failed_host_stops_the_batches_after_its_own(world: World) -> None:
     world.answers["h2"]["nvme_rescan"] = {"failed": True, "msg": "the device is smaller than before"}
     status, output, _changed = grow(world, batch="1")
-    assert status != 0 and "h2: the device is smaller than before" in output and "too many hosts failed (1)" in output, output
+    assert status != 0 and "h2: failed at device (rest): the device is smaller than before" in output and "too many hosts failed (1)" in output, output
     assert world.called("nvme_rescan") == ["h1 nvme_rescan", "h2 nvme_rescan"]
 
 
 def test_a_share_of_failed_hosts_may_be_allowed(world: World) -> None:
     world.answers["h2"]["nvme_rescan"] = {"failed": True, "msg": "the device does not follow"}
     status, output, _changed = grow(world, batch="[1, 50%]", max_failed_percent="40")
-    assert status != 0 and "h2: the device does not follow" in output, output
+    assert status != 0 and "h2: failed at device (rest): the device does not follow" in output, output
     assert world.called("nvme_rescan") == [f"h{number} nvme_rescan" for number in NUMBERS]
-    assert "of 3: 2 done, 1 failed, 0 lost, 0 to come" in output.replace("\n", " ")
+    for words in (
+        "rest: batch 1 of 3, 1 host(s) (h2)",
+        "rest: batch 3 of 3, 1 host(s) (h4)",
+        "of 3: 2 done, 1 failed, 0 lost, 0 to come; 0 volume(s) blocked",
+    ):
+        assert words in output, output
 
 
 def test_lost_hosts_do_not_keep_the_others_and_the_next_run_has_only_what_is_left(world: World) -> None:
@@ -177,7 +130,7 @@ def test_lost_hosts_do_not_keep_the_others_and_the_next_run_has_only_what_is_lef
     for name in back:
         world.answers[name]["nvme_rescan"] = "unreachable"
     status, output, _changed = grow(world, batch="1")
-    assert status != 0 and "h2: the host became unreachable while it was growing" in output and "h3: the host became unreachable" in output, output
+    assert status != 0 and all(f"{name}: was lost at device (rest): the host became unreachable" in output for name in back), output
     assert "h4 nvme_rescan" in world.called("nvme_rescan")
     world.answers["t1"]["spdk_target_info"] = target(*NUMBERS)
     for number in (1, 4):

@@ -144,7 +144,7 @@ def test_afterwards_the_dead_target_is_unproven_named_and_no_failure() -> None:
     assert row["bytes"]["image"] == row["bytes"]["device"] == NEW
     assert row["degraded"][0].startswith("target t2 is behind or unknown: cannot connect")
     assert "the path nvme1 192.0.2.11:4420 is connecting" in row["degraded"][1]
-    assert row["degraded"][0] in row["reasons"] and result["summary"][0]["degraded"] == row["degraded"]
+    assert row["degraded"][0] in row["reasons"] and result["summary"]["not_ok"][0]["degraded"] == row["degraded"]
     strict = outcome(build(grown_without_t2(), BOTH), {**made, "allow_degraded": False})
     assert strict["failed"] and strict["volumes"][0]["degraded"] == []
 
