@@ -77,7 +77,8 @@ class Pair:
 
     def ask(self, name: str) -> dict[str, Any]:
         """The measurement of a target, as the module makes it."""
-        module = SimpleNamespace(params={"socket": str(self.targets[name].socket), "images": True, "connections": True, "provisioned": False})
+        params = {"socket": str(self.targets[name].socket), "images": True, "connections": True, "provisioned": False, "bdevs": None}
+        module = SimpleNamespace(params=params)
         try:
             with Target.open(module.params["socket"], 1) as target:
                 return {"target": read_target(module, target, lambda: self.ceph(name)), "errors": {}}
