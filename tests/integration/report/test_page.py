@@ -10,8 +10,9 @@ import pathlib
 
 import pytest
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._audit import report
+from ansible_collections.nvmeof.spdk.plugins.plugin_utils._report_growth import growth_page
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._report_html import page
-from ansible_collections.nvmeof.spdk.tests.fixtures.fleet import fleet
+from ansible_collections.nvmeof.spdk.tests.fixtures.fleet import GIB, fleet
 from conftest import HOSTILE
 
 FILES = pathlib.Path(__file__).parents[3] / "roles/volume_growth/files"
@@ -176,3 +177,24 @@ def test_a_thousand_volumes(browser, tmp_path: pathlib.Path) -> None:
     browser.type("image-77")
     assert len(browser.value(NAMES)) == 11
     assert browser.value("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_growth_shows_before_and_after_and_hostile_errors_are_text(browser, tmp_path: pathlib.Path) -> None:
+    rows = copy.deepcopy(report(fleet())["volumes"])
+    for number, row in enumerate(rows):
+        grown = number % 2 == 0
+        row.update(before_bytes={hop: size - GIB if grown else size for hop, size in row["bytes"].items()}, seconds={"bdev": 2.5, "device": 0.5})
+        row.update(changed_hops=list(row["bytes"]) if grown else [], errors=[], held=None)
+    told = {"hosts": [{"host": "h1", "stage": "rest", "hop": "device", "state": "lost", "error": HOSTILE}]}
+    file = tmp_path / "growth.html"
+    style, script = (FILES / "report.css").read_text(), (FILES / "report.js").read_text()
+    file.write_text(growth_page({"volumes": rows, "failed": []}, told, style, script, {"run": HOSTILE}, [HOSTILE]))
+    browser.open(file.as_uri())
+    assert browser.value("document.title") == "Volume growth: 8 volumes, 0 not as wanted"
+    assert browser.value("typeof window.hacked") == "undefined" and browser.value("document.querySelectorAll('img, script').length") == 1
+    assert "h1: was lost at device (rest): " + HOSTILE in browser.value("document.querySelector('#hosts').textContent")
+    before = "[...document.querySelectorAll('small.before')].map(s => s.textContent)"
+    assert browser.value(before).count("was 99 GiB, 2.5 s") == 2 * 4 and browser.value("document.querySelector('#v1 small.before')") is None
+    browser.click("#table thead th:nth-child(2) button")
+    sizes = browser.value("[...document.querySelectorAll('.volume > tr:first-child')].map(r => Number(r.cells[1].dataset.sort))")
+    assert sizes == sorted(sizes) and browser.thrown == [] and browser.logged == []

@@ -113,11 +113,16 @@ def test_nothing_asked_for_is_an_error(world: World, given: dict[str, Any]) -> N
     assert ("has no volume in it" if given.get("volumes") == [] else "no size was given") in output
 
 
-def test_a_blocked_volume_stops_all_by_default(world: World) -> None:
+def test_a_blocked_volume_stops_all_by_default(world: World, tmp_path: Path) -> None:
     arrange(world, {2: "connecting"})
-    status, output, changed = world.play("grow_volume", volumes=LIST)
+    report = tmp_path / "report.json"
+    report.write_text("of an earlier run")
+    status, output, changed = world.play("grow_volume", volumes=LIST, report=str(report))
     assert status != 0 and changed == 0 and world.called(*ACTING) == []
     assert "nothing was touched" in output and "the path is connecting" in output
+    rows = {row["volume"]: row for row in json.loads(report.read_text())}
+    assert rows["rbd/vol-1"]["verdict"] == "lagging at image" and rows["rbd/vol-2"]["verdict"] == "blocked: the path is connecting"
+    assert all(row["run"]["id"] and row["changed_hops"] == [] and row["seconds"] == {} for row in rows.values())
 
 
 def test_a_blocked_volume_is_skipped_on_demand_and_fails_the_run_at_its_end(world: World, tmp_path: Path) -> None:
@@ -140,11 +145,13 @@ def test_the_pool_must_take_the_whole_list(world: World) -> None:
     assert status == 0 and "note: pool rbd: 2 volume(s) grow by 256 MiB" in output, output
 
 
-def test_check_mode_shows_every_hop_before_and_after_as_a_difference(world: World) -> None:
+def test_check_mode_shows_every_hop_before_and_after_as_a_difference(world: World, tmp_path: Path) -> None:
     for module, host_name in (("spdk_rbd_bdev", "t1"), ("nvme_rescan", "h1")):
         world.answers[host_name][module].pop("then")
-    status, output, _changed = world.play("grow_volume", volumes=LIST, check=True)
+    report = tmp_path / "report.json"
+    status, output, _changed = world.play("grow_volume", volumes=LIST, check=True, report=str(report))
     assert status == 0, output
+    assert all(row["run"]["check"] for row in json.loads(report.read_text()))
     for line in (
         "+++ after: rbd/vol-2 (wanted 256 MiB)",
         f"-device    h1:/dev/nvme0n2: {OLD} bytes (64 MiB)",
@@ -152,4 +159,4 @@ def test_check_mode_shows_every_hop_before_and_after_as_a_difference(world: Worl
     ):
         assert line in output, output
     assert all(check for _host, _module, check, _arguments in world.calls)
-    assert json.dumps("rbd/vol-3") not in output
+    assert json.dumps("rbd/vol-3") not in output and str(report) not in output

@@ -113,6 +113,20 @@ def test_images_are_read_and_watchers_of_this_host_found(monkeypatch):
     assert facts[0]["watched"] is False and facts[0]["image_primary"] == "on the mirror peer site-b" and facts[1]["image_primary"] is None
 
 
+def test_images_of_some_bdevs_only():
+    asked = []
+
+    class Counting(FakeCeph):
+        def state(self, spec):
+            asked.append(spec.image)
+            return super().state(spec)
+
+    ceph = Counting({("p", "one"): 64 * MIB, ("p", "two"): 96 * MIB})
+    facts = [{"name": name, "pool": "p", "rados_namespace": "", "image": name} for name in ("one", "two")]
+    health.add_images(facts, lambda: ceph, True, ["two"])
+    assert asked == ["two"] and [entry["image_bytes"] for entry in facts] == [None, 96 * MIB] and facts[0]["image_error"] is None
+
+
 def test_images_are_not_read_when_not_wanted():
     def never():
         raise AssertionError("Ceph was asked")

@@ -33,7 +33,7 @@ def test_a_bdev_is_created_checked_and_deleted(base, target):
     checked = run_module("spdk_rbd_bdev", wish, check=True, diff=True)
     assert target.bdevs == {}
     done = run_module("spdk_rbd_bdev", wish, diff=True)
-    assert checked["changed"] is done["changed"] is True
+    assert checked["changed"] is done["changed"] is True and 0 < done["seconds"] < 60
     assert checked["rpc_calls"] == done["rpc_calls"] and checked["diff"] == done["diff"]
     assert done["bdevs"][0]["action"] == "created" and done["bdevs"][0]["size_bytes"] == 64 * MIB
     assert run_module("spdk_rbd_bdev", wish)["changed"] is False
@@ -46,7 +46,7 @@ def test_growth_without_ceph_is_refused_and_nothing_sent(base, target):
     result = run_module("spdk_rbd_bdev", {**base, "name": "a", "size": "128M", "state": "grown"})
     assert result["failed"] and result["changed"] is False
     assert result["error"]["hop"] == "image" and "ceph_conf" in result["error"]["remedy"]
-    assert target.images[("p", "one")] == 64 * MIB and result["rpc_calls"] == []
+    assert target.images[("p", "one")] == 64 * MIB and result["rpc_calls"] == [] and result["seconds"] > 0
 
 
 def test_a_time_out_shorter_than_ceph_may_take_is_warned_of(base):
@@ -94,6 +94,11 @@ def test_target_info_without_ceph_goes_on(base, target):
     assert result["target"]["pools"] == [] and bdev["image_primary"] is None
     assert result["target"]["fsid"] is None and result["target"]["release"]["major"] == 26
     assert {problem["severity"] for problem in result["target"]["problems"]} == {"warning"}
+    target.add_bdev("b", "p", "two")
+    some = run_module("spdk_target_info", {**base, "bdevs": ["b"]})["target"]["bdevs"]
+    assert [bool(bdev["image_error"]) for bdev in some] == [False, True], "all are listed, the image of one was read"
+    nothing = run_module("spdk_target_info", {**base, "bdevs": []})["target"]
+    assert [bdev["image_error"] for bdev in nothing["bdevs"]] == [None, None] and nothing["problems"] == []
     silent = run_module("spdk_target_info", {**base, "images": False, "connections": False})
     assert silent["target"]["bdevs"][0]["image_error"] is None and silent["target"]["problems"] == []
 
