@@ -86,6 +86,28 @@ def test_a_lost_half_of_the_hosts_keeps_nobody_and_the_next_run_finishes_it(worl
     assert (status, changed, world.called(*ACTING)) == (0, 0, []) and verdicts(rows) == ["ok"] * 4, output
 
 
+def test_hosts_that_are_silent_from_the_start_are_left_for_the_next_run(world: World, tmp_path: Path) -> None:
+    """Nobody ever heard which volumes they have, and nothing is declared of them: every volume has a gap, and the others grow all the same."""
+    back = {name: dict(world.answers[name]) for name in ("h2", "h3")}
+    for name in back:
+        world.answers[name] = dict.fromkeys(("nvme_info", "virt_disk_info", "nvme_rescan"), "unreachable")
+    status, output, _changed, rows = grow(world, tmp_path / "report.json")
+    assert status != 0 and verdicts(rows) == ["unproven at device"] * 4, output
+    assert sorted(world.called(*ACTING)) == ["h1 nvme_rescan", "h4 nvme_rescan", "t1 spdk_rbd_bdev", "t2 spdk_rbd_bdev"]
+    assert all(any(f"device {name}:{name} is unproven: host unreachable" in text for text in rows["rbd/vol-1"]["reasons"]) for name in back)
+    asked = world.called("nvme_info")
+    assert [asked.count(f"h{number} nvme_info") for number in NUMBERS] == [2, 1, 1, 2], "nobody waits for a silent host twice"
+
+    for name, numbers in EXPORTS.items():
+        world.answers[name] = {"spdk_target_info": target(*numbers, numbers=numbers), "spdk_rbd_bdev": done("bdevs", False)}
+    for number in (1, 4):
+        world.answers[f"h{number}"]["nvme_info"] = initiator(number, NEW)
+    world.answers.update(back)
+    status, output, changed, rows = grow(world, tmp_path / "report.json")
+    assert (status, changed) == (0, 2) and verdicts(rows) == ["ok"] * 4, output
+    assert sorted(world.called("nvme_rescan")) == ["h2 nvme_rescan", "h3 nvme_rescan"]
+
+
 @pytest.mark.parametrize("end", ["unreachable", {"failed": True, "msg": "bdev vol-3: the target refused bdev_rbd_resize"}])
 def test_no_host_sees_a_volume_whose_target_did_not_arrive_and_the_others_go_on(world: World, tmp_path: Path, end: Any) -> None:
     good = world.answers["t2"]["spdk_rbd_bdev"]
