@@ -186,17 +186,13 @@ def problems(disk: DomainDisk) -> list[Problem]:
         what = f"the drive is a {disk.kind}" if disk.kind in ("cdrom", "floppy") else "the drive is empty"
         return [Problem("not_a_disk", f"{what}; there is nothing to resize", "name a disk with a block device as its source", "info", True)]
     if disk.source_type != "block":
-        return [
-            Problem(
-                "not_block",
-                f"the source {disk.source} has type {disk.source_type}; a block resize would change the file or volume itself, also cut it",
-                f"attach {disk.source} with type block (nvmeof.spdk.virt_disk)"
-                if disk.device
-                else "grow it with the tool of its own storage; this collection only follows block devices",
-                "blocker" if disk.device else "info",
-                True,
-            )
-        ]
+        remedy = "grow it with the tool of its own storage; this collection only follows block devices"
+        if disk.device:
+            remedy = f"attach {disk.source} with type block (nvmeof.spdk.virt_disk)"
+        text = f"the source {disk.source} has type {disk.source_type}; a block resize would change the file or volume itself, also cut it"
+        found.append(Problem("not_block", text, remedy, "blocker" if disk.device else "info", True))
+        # what else is in its way matters where it is one of our devices
+        return found + (_obstacles(disk) if disk.device else [])
     if disk.active and disk.held is False:
         found.append(
             Problem(
