@@ -116,8 +116,11 @@ def plan(
     detach_running: bool = False,
     delete_image: bool = False,
     trash: bool = True,
+    missing: str | None = None,
 ) -> dict[str, t.Any]:
     """The work of every host: ``detach`` (disks) and ``targets`` by host, ``images``; ``lines`` and all ``problems``.
+
+    ``missing``: the host that would remove the images, if this run may not talk to it.
 
     After the disks are detached the same plan over new measurements is the proof: ``detach`` must be empty, and no problem be left.
     """
@@ -128,6 +131,9 @@ def plan(
             work.problems.append(f"{text}; an image that this target may export is not deleted")
         else:
             work.doubt(text)
+    if delete_image and missing is not None:
+        text = f"{missing or 'nobody'} is to remove the images and was left out by --limit; run it without --limit, or keep the images"
+        work.problems.append(text)
     for volume in found:
         if volume.pool and volume.image:
             work.volume(volume)
