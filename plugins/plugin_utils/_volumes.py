@@ -18,7 +18,7 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 
-from ._gaps import connected, note_missing_devices, note_silent_hosts
+from ._gaps import connected, note_lost_disks, note_missing_devices, note_silent_hosts
 from ._growth_headroom import join_pools
 from ._growth_layers import LAYERS, LUKS, details_of, note_chains
 from ._lease import later_lease
@@ -433,6 +433,7 @@ def build(
         volume["layers"] = _used_layers(volume)
         note_chains(volume)
         note_missing_devices(volume, by_nqn, measurements)
+        note_lost_disks(volume, measurements)
         note_silent_hosts(volume, silent, declared)
     return sorted(volumes.values(), key=lambda volume: volume["volume"]) + _orphans(strangers, measurements)
 

@@ -223,3 +223,17 @@ def test_what_the_modules_cope_with_is_told_by_its_word(release: tuple[int, int]
     found = measured()
     of_release(release)(found)
     assert [line for line in planned(found)["lines"] if line.startswith(f"  note ({code}): target t2: SPDK ")]
+
+
+def test_a_disk_whose_unstable_name_leads_nowhere_is_told_for_what_it_may_have_been() -> None:
+    """A kernel's name says nothing of the namespace, and a device that is gone cannot be asked."""
+    found = measured()
+    disk = disk_of(found, device=None, device_error="no such file", source="/dev/nvme0n1")
+    disk["namespace_uuid"] = None
+    made = planned(found)
+    (note,) = made["volumes"][0]["notes"]
+    assert (note["code"], note["object"]) == ("lost_disk", "h1:vm1:vdb") and "/dev/nvme0n1, which is gone" in note["problem"]
+    assert not made["blocked"]
+    assert planned(found, f"{TWO} 200G")["volumes"][0]["notes"] == [], "another host's domain has it"
+    disk["source"] = "/dev/vg0/root"
+    assert planned(found)["volumes"][0]["notes"] == []
