@@ -105,6 +105,8 @@ _value:
   description:
     - The plan; RV(ignore:volumes), RV(ignore:lines), RV(ignore:blocked), RV(ignore:skipped), RV(ignore:needed), RV(ignore:pools), the work by host, and
       RV(ignore:stages), the same for the canary and for the rest.
+    - Each of RV(ignore:volumes) has all its C(blockers) at once, with C(code), a word for the kind, C(hop), C(object), C(problem) and C(remedy); its C(notes)
+      have the same for what should be known and blocks nothing, such as a bus whose guest must reboot (V(bus)) or a domain that is shut off (V(shut_off)).
   type: dict
 """
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ._gaps import is_lost
 from ._provision import Measured, Volume, bdev_of, declared_entry, derived_uuid, namespaces_of, parse
 from ._volumes import silent_hosts
 
@@ -134,6 +135,10 @@ def plan(
     if delete_image and missing is not None:
         text = f"{missing or 'nobody'} is to remove the images and was left out by --limit; run it without --limit, or keep the images"
         work.problems.append(text)
+    for name, entry in sorted(measured.items()):
+        for disk in (entry.get("disks") or []) if delete_image else []:
+            if is_lost(disk):
+                work.doubt(f"the domain {disk['domain']} on {name} runs with the disk {disk['source']}, which is gone, and may have been one of these volumes")
     for volume in found:
         if volume.pool and volume.image:
             work.volume(volume)

@@ -248,6 +248,16 @@ def test_controllers_without_a_name_are_counted_against_the_inventorys_connectio
     assert "2 controllers" in problem and "have 1 connections" in problem
 
 
+def test_an_image_that_may_be_that_of_a_lost_disk_is_not_deleted(measured):
+    measured["h1"]["disks"][0].update(namespace_uuid=None, source="/dev/nvme0n1", device=None)
+    assert retire(measured)["problems"] == []
+    (problem,) = retire(measured, delete_image=True)["problems"]
+    assert "the domain db1 on h1 runs with the disk /dev/nvme0n1, which is gone" in problem and "force" in problem
+    assert retire(measured, delete_image=True, force=True)["problems"] == []
+    measured["h1"]["disks"][0]["domain_state"] = "shut off"
+    assert retire(measured, delete_image=True)["problems"] == []
+
+
 def test_images_are_not_kept_in_silence_when_nobody_is_there_to_remove_them(measured):
     measured["h1"]["disks"] = []
     assert retire(measured, missing="c1")["problems"] == []
