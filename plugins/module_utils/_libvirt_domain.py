@@ -272,8 +272,8 @@ def problems(disk: DomainDisk) -> list[Problem]:
 def _obstacles(disk: DomainDisk) -> list[Problem]:
     """What makes QEMU refuse a block resize, or give the guest something else than the namespace's size."""
     found = []
-    if disk.read_only:
-        # QEMU: "Image is read-only"
+    if disk.read_only and disk.active:
+        # QEMU: "Image is read-only"; a domain that is shut off takes the size at its start
         found.append(Problem("read_only", "the disk is read-only; QEMU refuses to resize it", "restart the domain to pick the new size up", "blocker", True))
     if disk.slice:
         # QEMU: "Cannot resize fixed-size raw disks"

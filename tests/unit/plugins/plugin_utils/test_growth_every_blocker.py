@@ -198,6 +198,25 @@ def test_the_whole_list_at_once() -> None:
     assert made["volumes"][0]["verdict"].startswith("critical: ") and "bus" in [note["code"] for note in made["volumes"][0]["notes"]]
 
 
+def test_a_read_only_disk_of_a_domain_that_is_shut_off_takes_the_size_at_its_start() -> None:
+    found = measured()
+    disk_of(found, read_only=True, domain_state="shut off", held=None)
+    made = planned(found)
+    assert codes(made) == [] and [note["code"] for note in made["volumes"][0]["notes"]] == ["shut_off"]
+    disk_of(found, slice=True, domain_state="shut off", held=None)
+    assert codes(planned(found)) == ["slice"], "it has its own size then, too"
+
+
+def test_two_hypervisors_with_one_namespace_resize_each_of_its_domains() -> None:
+    found = measured()
+    (mine,) = [disk for disk in found["h1"]["disks"] if disk["domain"] == "vm1"]
+    found["h2"]["disks"].append({**mine, "domain": "vm1-standby"})
+    made = planned(found)
+    wish = [{"uuid": made_up.uuid(1), "size": f"{200 * GIB}B"}]
+    assert (made["hypervisors"], set(made["initiators"])) == ({"h1": wish, "h2": wish}, {"h1", "h2", "h3"})
+    assert [step["object"] for step in made["volumes"][0]["steps"] if step["hop"] == "disk"] == ["vm1:vdb", "vm1-standby:vdb"]
+
+
 def test_a_file_disk_on_our_device_is_told_what_else_is_in_its_way() -> None:
     found = measured()
     disk_of(found, source_type="file", read_only=True, block_job="copy")
