@@ -34,6 +34,7 @@ def blockers_of(volume: Volume, wanted: int, exact: bool, allow_degraded: bool, 
     found += _of_the_limit(volume)
     found += _of_targets(volume, goal, allow_degraded)
     found += _of_paths(volume, allow_degraded)
+    found += _of_twins(volume)
     found += _of_kernels(volume, goal)
     return found
 
@@ -114,6 +115,19 @@ def _of_paths(volume: Volume, allow_degraded: bool) -> list[Blocker]:
             remedy = "put that target into the inventory, or disconnect the path; never rescan its controller by hand, the device would fall back"
             found.append(blocker("path_stale", "path", label, text, remedy))
     return found
+
+
+def _of_twins(volume: Volume) -> list[Blocker]:
+    """Hosts that show the UUID by several subsystems: for them these are two disks, and ``nvme_rescan`` would follow neither."""
+    nqns: dict[str, set[str]] = {}
+    for reading in volume["readings"]["path"]:
+        nqns.setdefault(reading["host"], set()).add(reading["nqn"])
+    remedy = "give every volume its own UUID and export an image by one subsystem only, or disconnect one of them"
+    return [
+        blocker("device_twice", "device", host, f"the host shows the UUID as namespaces of several subsystems: {', '.join(sorted(found))}", remedy)
+        for host, found in sorted(nqns.items())
+        if len(found) > 1
+    ]
 
 
 def _of_kernels(volume: Volume, goal: int) -> list[Blocker]:

@@ -112,6 +112,11 @@ def same_uuid(found: Measured) -> None:
         found[name]["target"]["subsystems"][0]["namespaces"][1]["uuid"] = made_up.uuid(1)
 
 
+def twin_device(found: Measured) -> None:
+    one = found["h1"]["host"]["namespaces"][0]
+    found["h1"]["host"]["namespaces"].append({**one, "nqn": "nqn.2026-01.org.example:clone", "device": "/dev/nvme9n1"})
+
+
 #: What stands in the way, what makes it so, and its word.
 BLOCKERS: dict[str, tuple[Change, str]] = {
     "the image was shrunk under its users": (shrink_image, "image_smaller"),
@@ -143,6 +148,7 @@ BLOCKERS: dict[str, tuple[Change, str]] = {
     "a pool without headroom": (of_pool(free_bytes=GIB), "pool_headroom"),
     "a quota": (of_pool(max_bytes=10**12), "pool_quota"),
     "the secondary of a mirror": (mirror, "mirror_secondary"),
+    "a host with the volume by two subsystems": (twin_device, "device_twice"),
     "one UUID for two volumes": (same_uuid, "uuid_twice"),
 }
 
