@@ -92,6 +92,19 @@ options:
       - How many volumes, or which, go through every hop before the others. Empty for one where more than one is to grow, V(0) for none.
     type: raw
     default: ''
+  batch:
+    description: The size of the batches of hosts, a number, a percentage or a list of them; only checked here, before anything is touched.
+    type: raw
+    default: ''
+  max_failed_percent:
+    description: The share of hosts that may fail; only checked here.
+    type: raw
+    default: 0
+  guest_agent:
+    description: Whether guests are asked; only checked here.
+    type: str
+    default: auto
+    choices: [never, auto, require]
 """
 
 EXAMPLES = r"""
@@ -105,6 +118,8 @@ _value:
   description:
     - The plan; RV(ignore:volumes), RV(ignore:lines), RV(ignore:blocked), RV(ignore:skipped), RV(ignore:needed), RV(ignore:pools), the work by host, and
       RV(ignore:stages), the same for the canary and for the rest.
+    - Each of RV(ignore:volumes) has all its C(blockers) at once, with C(code), a word for the kind, C(hop), C(object), C(problem) and C(remedy); its C(notes)
+      have the same for what should be known and blocks nothing, such as a bus whose guest must reboot (V(bus)) or a domain that is shut off (V(shut_off)).
   type: dict
 """
 
@@ -113,6 +128,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import CapacityError
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._growth import GrowthError, audit, plan
+from ansible_collections.nvmeof.spdk.plugins.plugin_utils._growth_options import wrong
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._plain import as_bool, as_list, plain
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._select import SelectError
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._select import select as select_rows
@@ -135,9 +151,15 @@ def growth_plan(
     wishes: t.Sequence[dict[str, t.Any]] = (),
     headroom: str = "auto",
     overcommit_ratio: t.Any = "",
+    batch: t.Any = "",
+    max_failed_percent: t.Any = 0,
+    guest_agent: str = "auto",
 ) -> dict[str, t.Any]:
     """The plan for growing what is meant to ``size``."""
     try:
+        problems = wrong(plain(batch), plain(max_failed_percent), plain(guest_agent))
+        if problems:
+            raise GrowthError("nothing was touched: " + "; ".join(problems))
         known = plain(volumes)
         handles, listed, only = as_list(plain(volume)), plain(wishes), None
         if plain(select):

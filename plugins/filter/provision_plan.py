@@ -73,13 +73,16 @@ def provision_plan(
     """The plan for making ``volumes``."""
     known = {kind: plain(list(names)) for kind, names in asked.items()}
     domains = {name: registered(hostvars, name, "volume_growth__disks").get("domains") for name in known.get("disks") or []}
+    images = registered(hostvars, ceph_host, "volume_provision__images")
+    if not images:
+        images = {"msg": f"host {ceph_host or '(none: the inventory has neither a target nor a Ceph client)'} was left out by --limit, or lost earlier"}
     try:
         return plan(
             plain(volumes),
             plain(defaults),
             plain(measurements_of(hostvars, known)),
             known,
-            plain(registered(hostvars, ceph_host, "volume_provision__images")),
+            plain(images),
             plain(domains),
             as_bool(plain(overcommit)),
         )

@@ -47,6 +47,14 @@ options:
     description: Whether they go to the trash instead of being deleted.
     type: bool
     default: true
+  ceph_host:
+    description: Inventory name of the host that removes the images.
+    type: str
+    default: ''
+  playing:
+    description: Inventory names of the hosts that this run may talk to, C(ansible_play_hosts_all).
+    type: list
+    elements: str
 """
 
 EXAMPLES = r"""
@@ -79,6 +87,8 @@ def retire_plan(
     detach_running: t.Any = False,
     delete_image: t.Any = False,
     trash: t.Any = True,
+    ceph_host: str = "",
+    playing: t.Sequence[str] | None = None,
 ) -> dict[str, t.Any]:
     """The plan for retiring ``volumes``."""
     known = {kind: plain(list(names)) for kind, names in asked.items()}
@@ -91,6 +101,7 @@ def retire_plan(
             as_bool(plain(detach_running)),
             as_bool(plain(delete_image)),
             as_bool(plain(trash)),
+            missing=plain(ceph_host) if playing is not None and ceph_host not in playing else None,
         )
     except ProvisionError as exc:
         raise AnsibleFilterError(str(exc)) from exc

@@ -186,17 +186,13 @@ def problems(disk: DomainDisk) -> list[Problem]:
         what = f"the drive is a {disk.kind}" if disk.kind in ("cdrom", "floppy") else "the drive is empty"
         return [Problem("not_a_disk", f"{what}; there is nothing to resize", "name a disk with a block device as its source", "info", True)]
     if disk.source_type != "block":
-        return [
-            Problem(
-                "not_block",
-                f"the source {disk.source} has type {disk.source_type}; a block resize would change the file or volume itself, also cut it",
-                f"attach {disk.source} with type block (nvmeof.spdk.virt_disk)"
-                if disk.device
-                else "grow it with the tool of its own storage; this collection only follows block devices",
-                "blocker" if disk.device else "info",
-                True,
-            )
-        ]
+        remedy = "grow it with the tool of its own storage; this collection only follows block devices"
+        if disk.device:
+            remedy = f"attach {disk.source} with type block (nvmeof.spdk.virt_disk)"
+        text = f"the source {disk.source} has type {disk.source_type}; a block resize would change the file or volume itself, also cut it"
+        found.append(Problem("not_block", text, remedy, "blocker" if disk.device else "info", True))
+        # what else is in its way matters where it is one of our devices
+        return found + (_obstacles(disk) if disk.device else [])
     if disk.active and disk.held is False:
         found.append(
             Problem(
@@ -276,8 +272,8 @@ def problems(disk: DomainDisk) -> list[Problem]:
 def _obstacles(disk: DomainDisk) -> list[Problem]:
     """What makes QEMU refuse a block resize, or give the guest something else than the namespace's size."""
     found = []
-    if disk.read_only:
-        # QEMU: "Image is read-only"
+    if disk.read_only and disk.active:
+        # QEMU: "Image is read-only"; a domain that is shut off takes the size at its start
         found.append(Problem("read_only", "the disk is read-only; QEMU refuses to resize it", "restart the domain to pick the new size up", "blocker", True))
     if disk.slice:
         # QEMU: "Cannot resize fixed-size raw disks"

@@ -19,8 +19,9 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_release import R
 CRITICAL, WARNING = "critical", "warning"
 
 
-def problem(obj: str, hop: str, text: str, remedy: str, severity: str = WARNING) -> dict[str, str]:
-    return {"object": obj, "hop": hop, "problem": text, "remedy": remedy, "severity": severity}
+def problem(code: str, obj: str, hop: str, text: str, remedy: str, severity: str = WARNING) -> dict[str, str]:
+    """``code`` is a word for its kind that stays the same."""
+    return {"code": code, "object": obj, "hop": hop, "problem": text, "remedy": remedy, "severity": severity}
 
 
 @functools.lru_cache(maxsize=None)
@@ -88,32 +89,40 @@ def bdev_problems(bdevs: t.Sequence[dict[str, t.Any]], table: ReleaseTable, bloc
     for bdev in bdevs:
         name, image, size = bdev["name"], bdev["image_bytes"], bdev["size_bytes"]
         if size == 0:
-            found.append(problem(name, "bdev", "the bdev has 0 blocks", "check its image; delete and create the bdev when nothing uses it", CRITICAL))
+            found.append(
+                problem("no_blocks", name, "bdev", "the bdev has 0 blocks", "check its image; delete and create the bdev when nothing uses it", CRITICAL)
+            )
         if bdev["image_error"]:
-            found.append(problem(name, "image", f"the image's size is unknown: {bdev['image_error']}", "let it be read, else nothing is resized"))
+            found.append(
+                problem("image_unreadable", name, "image", f"the image's size is unknown: {bdev['image_error']}", "let it be read, else nothing is resized")
+            )
         if image is not None and image < size:
             text = f"the image has {image} bytes, less than the {size} of the bdev; I/O beyond its end fails"
-            found.append(problem(name, "image", text, "find out who shrank the image, and restore what was cut off before growing it", CRITICAL))
+            found.append(
+                problem("image_smaller", name, "image", text, "find out who shrank the image, and restore what was cut off before growing it", CRITICAL)
+            )
         elif image is not None and image // (bdev["block_size"] or 1) * (bdev["block_size"] or 1) > size:
             remedy = "wait, or run the growth again" if table.is_so("follows_image") else "this release does not follow its images; run the growth"
-            found.append(problem(name, "bdev", f"the bdev shows {size} bytes of an image of {image}", remedy))
+            found.append(problem("bdev_behind", name, "bdev", f"the bdev shows {size} bytes of an image of {image}", remedy))
         if image is not None and image % MIB:
             text = f"the image's {image} bytes are no whole number of MiB; a bdev_rbd_resize by hand to the same size would cut it"
-            found.append(problem(name, "image", text, f"let it grow to {image // MIB + 1}M"))
+            found.append(problem("not_mib", name, "image", text, f"let it grow to {image // MIB + 1}M"))
         if bdev["watched"] is False and not bdev["read_only"]:
             if blocked:
                 text = "no client of this host watches the image, and Ceph has blocklisted a client of this host: " + ", ".join(blocked[:3])
-                found.append(problem(name, "image", text, "restart the target: a blocklisted client never recovers", CRITICAL))
+                found.append(problem("blocklisted", name, "image", text, "restart the target: a blocklisted client never recovers", CRITICAL))
             elif table.is_so("follows_image"):
                 text = "no client of this host watches the image, so the bdev does not follow it"
-                found.append(problem(name, "image", text, "look at the target's log for 'Failed to set up watch'; restart the target when it is idle"))
+                found.append(
+                    problem("not_watched", name, "image", text, "look at the target's log for 'Failed to set up watch'; restart the target when it is idle")
+                )
         if bdev["uuid"] and uuids.setdefault(bdev["uuid"], name) != name:
             text = f"has the same uuid as {uuids[bdev['uuid']]}"
-            found.append(problem(name, "bdev", text, "create one of them with another uuid; hosts tell volumes apart by it", CRITICAL))
+            found.append(problem("uuid_twice", name, "bdev", text, "create one of them with another uuid; hosts tell volumes apart by it", CRITICAL))
         if bdev["image"]:
             key = (bdev["pool"], bdev["rados_namespace"], bdev["image"])
             if images.setdefault(key, name) != name:
-                found.append(problem(name, "bdev", f"opens the same image as {images[key]}", "delete one of the two bdevs"))
+                found.append(problem("image_twice", name, "bdev", f"opens the same image as {images[key]}", "delete one of the two bdevs"))
     return found
 
 
@@ -127,31 +136,35 @@ def subsystem_problems(
     uuids: dict[str, str] = {}
     serials: dict[str, str] = {}
     if subsystems and not running:
-        found.append(problem("target", "path", "the target has no transport", "create one (nvmeof.spdk.nvmf_transport)", CRITICAL))
+        found.append(problem("no_transport", "target", "path", "the target has no transport", "create one (nvmeof.spdk.nvmf_transport)", CRITICAL))
     for entry in subsystems:
         nqn = entry["nqn"]
         for listener in entry["listeners"]:
             if running and listener["trtype"] not in running:
                 text = f"listens by {listener['trtype']}, which the target does not speak"
-                found.append(problem(nqn, "path", text, "create the transport (nvmeof.spdk.nvmf_transport)", CRITICAL))
+                found.append(problem("transport_missing", nqn, "path", text, "create the transport (nvmeof.spdk.nvmf_transport)", CRITICAL))
         if entry["namespaces"] and not entry["listeners"]:
-            found.append(problem(nqn, "path", "the subsystem has namespaces and no listener", "give it a listener"))
+            found.append(problem("no_listener", nqn, "path", "the subsystem has namespaces and no listener", "give it a listener"))
         if entry["namespaces"] and not entry["hosts"] and not entry["allow_any_host"]:
-            found.append(problem(nqn, "path", "no host may connect", "name its hosts"))
+            found.append(problem("no_host", nqn, "path", "no host may connect", "name its hosts"))
         if serials.setdefault(entry["serial_number"], nqn) != nqn:
             text = f"has the same serial number as {serials[entry['serial_number']]}"
-            found.append(problem(nqn, "namespace", text, "create subsystems with serial numbers of their own; links in /dev/disk/by-id collide"))
+            found.append(
+                problem("serial_twice", nqn, "namespace", text, "create subsystems with serial numbers of their own; links in /dev/disk/by-id collide")
+            )
         for namespace in entry["namespaces"]:
             label = f"{nqn}#{namespace['nsid']}"
             bdev = names.get(namespace["bdev"])
             if bdev is None:
-                found.append(problem(label, "namespace", f"its bdev {namespace['bdev']} is gone", "create the bdev with the same uuid again", CRITICAL))
+                found.append(
+                    problem("bdev_gone", label, "namespace", f"its bdev {namespace['bdev']} is gone", "create the bdev with the same uuid again", CRITICAL)
+                )
             elif namespace["uuid"] and bdev["uuid"] and namespace["uuid"] != bdev["uuid"]:
                 text = f"its uuid {namespace['uuid']} is not its bdev's {bdev['uuid']}"
-                found.append(problem(label, "namespace", text, "make sure that every target gives this volume the same uuid"))
+                found.append(problem("uuid_differs", label, "namespace", text, "make sure that every target gives this volume the same uuid"))
             if namespace["uuid"] and uuids.setdefault(namespace["uuid"], label) != label:
                 text = f"has the same uuid as {uuids[namespace['uuid']]}"
-                found.append(problem(label, "namespace", text, "remove one when no host uses it; hosts take both for one volume", CRITICAL))
+                found.append(problem("uuid_twice", label, "namespace", text, "remove one when no host uses it; hosts take both for one volume", CRITICAL))
     return found
 
 
@@ -160,4 +173,4 @@ def keyring_problems(keys: t.Sequence[dict[str, t.Any]]) -> list[dict[str, str]]
     text = "the key was removed from the keyring while hosts or controllers go on with it"
     remedy = "add it again (nvmeof.spdk.spdk_keyring), or give its users another key"
     there = {key["name"] for key in keys if not key["removed"]}
-    return [problem(key["name"], "path", text, remedy) for key in keys if key["removed"] and key["name"] not in there]
+    return [problem("key_removed", key["name"], "path", text, remedy) for key in keys if key["removed"] and key["name"] not in there]

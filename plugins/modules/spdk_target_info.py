@@ -344,6 +344,10 @@ target:
       type: list
       elements: dict
       contains:
+        code:
+          description: A word for its kind.
+          type: str
+          sample: not_watched
         object:
           description: What it is about.
           type: str
@@ -431,7 +435,7 @@ def read_target(module: AnsibleModule, target: Target, ceph: CephDoor) -> dict[s
             specs = [ImageSpec(bdev["pool"], bdev["rados_namespace"] or "", bdev["image"]) for bdev in looked_at if bdev["pool"]]
             pools = pool_facts(ceph(), specs, module.params["provisioned"])
         except HopError as error:
-            problems.append(problem("ceph", "image", str(error), error.remedy or "let Ceph be asked from this host"))
+            problems.append(problem("ceph", "ceph", "image", str(error), error.remedy or "let Ceph be asked from this host"))
     for bdev in bdevs:
         bdev["rados_namespace"] = bdev["rados_namespace"] or None
     return {

@@ -42,6 +42,24 @@ def note_missing_devices(volume: dict, by_nqn: t.Mapping[str, t.Mapping[str, t.S
         volume["readings"]["device"].append({"host": name, "object": name, "bytes": None, "holders": [], "error": error, "silent": True})
 
 
+def is_lost(disk: t.Mapping[str, t.Any]) -> bool:
+    """Whether a running domain's disk has the name of an NVMe device that is gone, and so of a namespace that nobody can tell."""
+    gone = disk.get("device") is None and not disk.get("namespace_uuid") and disk.get("domain_state") in ("running", "paused")
+    return gone and (disk.get("source") or "").startswith(("/dev/nvme", "/dev/disk/by-id/nvme"))
+
+
+def note_lost_disks(volume: dict, measurements: t.Mapping[str, dict]) -> None:
+    """Running domains whose disk has the name of a device that is gone: nobody knows whose it was, so it may be any volume that no domain has."""
+    for name in dict.fromkeys(reading["host"] for reading in volume["readings"]["device"] if not volume["attached"]):
+        for disk in measurements[name].get("disks") or []:
+            if is_lost(disk):
+                obj = f"{name}:{disk.get('domain')}:{disk.get('target')}"
+                text = f"the domain's disk is {disk['source']}, which is gone now; if it was this volume, its guest reads zeros or errors and sees no growth"
+                remedy = "shut the domain down, attach the disk by /dev/disk/by-id/nvme-uuid.UUID, and start it"
+                found = {"code": "lost_disk", "hop": "disk", "object": obj, "problem": text, "remedy": remedy, "severity": "warning"}
+                volume["problems"].append(found)
+
+
 def _had(volume: dict, measured: t.Mapping[str, t.Any], kind: str) -> bool | None:
     """Whether a host that is silent now had the volume when it was measured earlier in the run; None if it never was."""
     earlier = (measured.get("before") or {}).get(kind)

@@ -197,11 +197,14 @@ def plan(
             row["blockers"] += [{"code": "lease", **held}] if held else []
             row["lease"] = None if held else lease_line(volume, lease_owner)
         rows.append(row)
-    room = _room([(volume, row) for (volume, _wish), row in zip(chosen, rows) if not row["blockers"]], headroom, overcommit_ratio)
+    whole_batch = [(volume, row) for (volume, _wish), row in zip(chosen, rows)]
+    # who is blocked already is told at once what the pool says to the batch with it; the others are held to what really grows
+    all_room = _room(whole_batch, headroom, overcommit_ratio)
+    room = all_room if on_blocked == "stop" else _room([(volume, row) for volume, row in whole_batch if not row["blockers"]], headroom, overcommit_ratio)
     work_of = {}
-    notes: list[str] = room["lines"] + [f"  note: {text}" for text in fleet_notes([volume for volume, _wish in chosen])]
+    notes: list[str] = room["lines"] + [f"  {text}" for text in fleet_notes([volume for volume, _wish in chosen])]
     for (volume, _wish), row in zip(chosen, rows):
-        row["blockers"] += room["blockers"].get(row["volume"], [])
+        row["blockers"] += (all_room if row["blockers"] else room)["blockers"].get(row["volume"], [])
         row["then_bytes"] = _then(volume, None if row["blockers"] else row["goal_bytes"])
         work = no_work()
         if row["blockers"]:
@@ -239,8 +242,8 @@ def plan(
 
 
 def _room(growing: t.Sequence[tuple[dict[str, t.Any], dict[str, t.Any]]], headroom: str, overcommit_ratio: t.Any) -> dict[str, t.Any]:
-    """What the pools say to the images that are to grow."""
-    growths = [(volume, max(0, row["goal_bytes"] - row["bytes"]["image"])) for volume, row in growing]
+    """What the pools say to the images that are to grow, as far as their sizes are known."""
+    growths = [(volume, max(0, row["goal_bytes"] - row["bytes"]["image"])) for volume, row in growing if row["bytes"]["image"] is not None]
     try:
         return headroom_rules.check(growths, headroom, overcommit_ratio)
     except headroom_rules.HeadroomError as error:
@@ -304,8 +307,8 @@ def plan_lines(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
             f"({step['from_bytes']} -> {step['to_bytes']} bytes)"
             for step in row["steps"]
         ]
-        lines += [f"  BLOCKED at {item['hop']} {item['object']}: {item['problem']}. Next step: {item['remedy']}" for item in row["blockers"]]
-        lines += [f"  note: {text}" for text in row["notes"]]
+        lines += [f"  BLOCKED ({item['code']}) at {item['hop']} {item['object']}: {item['problem']}. Next step: {item['remedy']}" for item in row["blockers"]]
+        lines += [f"  note ({item['code']}): {item['hop']} {item['object']}: {item['problem']}" for item in row["notes"]]
         lines += [f"  {row['lease']}"] if row.get("lease") else []
         lines += [f"  unproven: {gap}" for gap in row["gaps"]]
     return lines
@@ -367,6 +370,7 @@ def outcome(
         else:
             row = row_of(volume, before["wanted_bytes"])
         row["before_bytes"] = before["bytes"]
+        row["blockers"] = before.get("blockers") or []
         attach(row, ((evidence or {}).get("volumes") or {}).get(row["volume"]) or {})
         row["degraded"] = degraded_of(volume) if degraded and volume else []
         row.pop("steps", None)

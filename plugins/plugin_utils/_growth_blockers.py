@@ -34,8 +34,9 @@ def blockers_of(volume: Volume, wanted: int, exact: bool, allow_degraded: bool, 
     found += _of_the_limit(volume)
     found += _of_targets(volume, goal, allow_degraded)
     found += _of_paths(volume, allow_degraded)
+    found += _of_twins(volume)
     found += _of_kernels(volume, goal)
-    return [{"code": "problem", **item} for item in found]
+    return found
 
 
 def _of_image(volume: Volume, wanted: int, exact: bool) -> list[Blocker]:
@@ -79,7 +80,7 @@ def _of_targets(volume: Volume, goal: int, allow_degraded: bool) -> list[Blocker
             blind = hazard["growth"] == "needs_image" and reading["host"] not in readers
             if reading["bytes"] < goal and (hazard["growth"] == "blocked" or blind):
                 text = hazard["text"] + (", and this one cannot read the image itself" if blind else "")
-                found.append(blocker("spdk_release", "bdev", label, text, hazard["remedy"]))
+                found.append(blocker("spdk_" + hazard["hazard"], "bdev", label, text, hazard["remedy"]))
     return found
 
 
@@ -116,6 +117,19 @@ def _of_paths(volume: Volume, allow_degraded: bool) -> list[Blocker]:
     return found
 
 
+def _of_twins(volume: Volume) -> list[Blocker]:
+    """Hosts that show the UUID by several subsystems: for them these are two disks, and ``nvme_rescan`` would follow neither."""
+    nqns: dict[str, set[str]] = {}
+    for reading in volume["readings"]["path"]:
+        nqns.setdefault(reading["host"], set()).add(reading["nqn"])
+    remedy = "give every volume its own UUID and export an image by one subsystem only, or disconnect one of them"
+    return [
+        blocker("device_twice", "device", host, f"the host shows the UUID as namespaces of several subsystems: {', '.join(sorted(found))}", remedy)
+        for host, found in sorted(nqns.items())
+        if len(found) > 1
+    ]
+
+
 def _of_kernels(volume: Volume, goal: int) -> list[Blocker]:
     """Hosts whose kernel can hang in a rescan, where one is certain: the target sends no event, or the event is over and a path lags."""
     found = []
@@ -136,13 +150,14 @@ def _of_kernels(volume: Volume, goal: int) -> list[Blocker]:
     return found
 
 
-def notes_of(volume: Volume) -> list[str]:
+def notes_of(volume: Volume) -> list[Blocker]:
     """What does not stand in the way of the capacity and should be known: warnings, guests that must reboot, domains that are shut off."""
-    told = []
+    told = {}
     for problem in volume["problems"]:
-        if problem["severity"] == "warning" or problem.get("code") == "shut_off":
-            told.append(f"{problem['hop']} {problem['object']}: {problem['problem']}")
-    return list(dict.fromkeys(told))
+        if problem["severity"] == "warning" or problem["code"] == "shut_off":
+            note = {key: problem[key] for key in ("code", "hop", "object", "problem")}
+            told[tuple(note.values())] = note
+    return list(told.values())
 
 
 def fleet_notes(volumes: t.Sequence[Volume]) -> list[str]:
@@ -151,7 +166,11 @@ def fleet_notes(volumes: t.Sequence[Volume]) -> list[str]:
     for volume in volumes:
         for reading in volume["readings"]["bdev"]:
             told += [
-                f"target {reading['host']}: {hazard['text']}. {hazard['guard']}" for hazard in reading.get("hazards") or [] if hazard["growth"] != "blocked"
+                f"note (spdk_{hazard['hazard']}): target {reading['host']}: {hazard['text']}. {hazard['guard']}"
+                for hazard in reading.get("hazards") or []
+                if hazard["growth"] != "blocked"
             ]
-        told += [f"{reading['host']}: {reading['rescan_hazard']['text']}" for reading in volume["readings"]["device"] if reading.get("rescan_hazard")]
+        for reading in volume["readings"]["device"]:
+            if reading.get("rescan_hazard"):
+                told.append(f"note (kernel): {reading['host']}: {reading['rescan_hazard']['text']}")
     return list(dict.fromkeys(told))

@@ -32,9 +32,15 @@ def diffs_of(planned: t.Mapping[str, t.Any]) -> list[dict[str, str]]:
 def _text(row: t.Mapping[str, t.Any], goal: int | None) -> str:
     lines = []
     for hop in HOPS:
-        for reading in row["readings"][hop]:
-            size = reading["bytes"]
-            if size is not None and goal is not None:
-                size = max(size, goal_at(reading, goal))
-            lines.append(f"{hop:<9} {reading['host']}:{reading['object']}: {'unknown' if size is None else f'{size} bytes ({human(size)})'}\n")
+        lines += [_line(hop, reading, goal) for reading in row["readings"][hop]]
+        if hop == "device":
+            # one whose place on the device is not known keeps its size
+            lines += [_line("layer", layer, goal if layer.get("chain") else None) for layer in row["layers"]]
     return "".join(lines)
+
+
+def _line(hop: str, reading: t.Mapping[str, t.Any], goal: int | None) -> str:
+    size = reading["bytes"]
+    if size is not None and goal is not None:
+        size = max(size, goal_at(reading, goal))
+    return f"{hop:<9} {reading['host']}:{reading['object']}: {'unknown' if size is None else f'{size} bytes ({human(size)})'}\n"

@@ -74,57 +74,58 @@ def check(growths: t.Sequence[tuple[dict[str, t.Any], int]], mode: str, overcomm
         facts = members[0][0].get("pool_facts") or {"pool": pool}
         growth = sum(size for _volume, size in members)
         result["pools"].append({"fsid": fsid, "growth_bytes": growth, "volumes": len(members), **facts})
-        for problem, remedy, stops in _problems(facts, growth, len(members), mode, ratio):
+        for code, problem, remedy, stops in _problems(facts, growth, len(members), mode, ratio):
             text = f"pool {pool}: {problem}"
             if not stops:
-                result["lines"].append(f"  note: {text}")
+                result["lines"].append(f"  note ({code}): {text}")
                 continue
             for volume, _size in members:
-                blocker = {"hop": "image", "object": volume["volume"], "problem": text, "remedy": remedy, "severity": "blocker", "code": "headroom"}
+                blocker = {"hop": "image", "object": volume["volume"], "problem": text, "remedy": remedy, "severity": "blocker", "code": code}
                 result["blockers"].setdefault(volume["volume"], []).append(blocker)
     return result
 
 
-def _problems(facts: t.Mapping[str, t.Any], growth: int, count: int, mode: str, ratio: float | None) -> list[tuple[str, str, bool]]:
-    """(problem, remedy, whether it stops)."""
+def _problems(facts: t.Mapping[str, t.Any], growth: int, count: int, mode: str, ratio: float | None) -> list[tuple[str, str, str, bool]]:
+    """(code, problem, remedy, whether it stops)."""
     strict = mode != "warn"
     less = "free or add space, grow fewer volumes or by less, or go on with headroom=warn if they are known not to fill up"
     batch = f"{count} volume(s) grow by {human(growth)} together"
-    found: list[tuple[str, str, bool]] = []
+    found: list[tuple[str, str, str, bool]] = []
     unknown: list[str] = []
     if facts.get("full"):
         remedy = "free or add space, or raise the quota; a resize would wait for it and hold the lock of the image meanwhile"
-        found.append(("it takes no more data: its quota is reached or an OSD of it is full", remedy, True))
+        found.append(("pool_full", "it takes no more data: its quota is reached or an OSD of it is full", remedy, True))
     elif facts.get("nearfull"):
-        found.append(("it, or an OSD of it, is nearly full", "rebalance, free or add space; headroom=warn goes on", strict))
+        found.append(("pool_nearfull", "it, or an OSD of it, is nearly full", "rebalance, free or add space; headroom=warn goes on", strict))
     elif facts.get("full") is None:
         unknown.append("flags and quota")
     free, stored, quota = facts.get("free_bytes"), facts.get("stored_bytes"), facts.get("max_bytes")
     if free is None:
         unknown.append("MAX AVAIL")
     elif growth > free:
-        found.append((f"{batch}, MAX AVAIL is {human(free)}", less, strict))
+        found.append(("pool_headroom", f"{batch}, MAX AVAIL is {human(free)}", less, strict))
     if quota is not None and stored is None:
         unknown.append("what it stores (for its quota)")
     elif quota is not None and growth > quota - t.cast(int, stored):
         text = f"{batch}, its quota of {human(quota)} leaves {human(max(0, quota - t.cast(int, stored)))}"
-        found.append((text, "raise the quota (ceph osd pool set-quota), grow by less, or go on with headroom=warn", strict))
+        found.append(("pool_quota", text, "raise the quota (ceph osd pool set-quota), grow by less, or go on with headroom=warn", strict))
     if unknown:
         remedy = "give the Ceph user the cap mon 'profile rbd' on a target or a host of the group ceph_clients, or go on with headroom=warn"
         why = f" ({facts['error']})" if facts.get("error") else ""
-        found.append((f"nobody could tell {', '.join(unknown)}{why}; {batch}", remedy, mode == "require"))
+        found.append(("pool_unknown", f"nobody could tell {', '.join(unknown)}{why}; {batch}", remedy, mode == "require"))
     if ratio is not None:
         found += _overcommitted(facts, growth, batch, ratio, strict)
     return found
 
 
-def _overcommitted(facts: t.Mapping[str, t.Any], growth: int, batch: str, ratio: float, strict: bool) -> list[tuple[str, str, bool]]:
+def _overcommitted(facts: t.Mapping[str, t.Any], growth: int, batch: str, ratio: float, strict: bool) -> list[tuple[str, str, str, bool]]:
     promised, free, stored = facts.get("provisioned_bytes"), facts.get("free_bytes"), facts.get("stored_bytes")
     if promised is None or free is None or stored is None:
         remedy = "let the Ceph user open all images of the pool and ask for df, or leave the over-commit ratio empty"
-        return [("the over-commit ratio cannot be told: what all its images have, or what it can hold, is not known", remedy, strict)]
+        text = "the over-commit ratio cannot be told: what all its images have, or what it can hold, is not known"
+        return [("overcommit_unknown", text, remedy, strict)]
     capacity, after = free + stored, promised + growth
     if after <= ratio * capacity:
         return []
     text = f"{batch}; its images would have {human(after)} of {human(capacity)} that it can hold, more than {ratio:g} times"
-    return [(text, "add space, grow by less, or allow a higher over-commit ratio", strict)]
+    return [("overcommit", text, "add space, grow by less, or allow a higher over-commit ratio", strict)]

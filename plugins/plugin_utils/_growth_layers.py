@@ -16,7 +16,7 @@ import typing as t
 #: What ``nvme_info`` tells of a layer with ``layer_details``.
 DETAILS = ("overhead_bytes", "unit_bytes", "grown_by", "blocker", "remedy")
 #: ``code`` of the problems of a volume that only say that there is a layer.
-CODE = "layers"
+LAYERS, LUKS = "layers", "luks"
 
 
 def details_of(layer: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -63,8 +63,8 @@ def lagging_layers(volume: t.Mapping[str, t.Any], goal: int) -> list[tuple[str, 
     ]
 
 
-def _blocker(hop: str, obj: str, problem: str, remedy: str) -> dict[str, str]:
-    return {"hop": hop, "object": obj, "problem": problem, "remedy": remedy, "severity": "blocker"}
+def _blocker(code: str, hop: str, obj: str, problem: str, remedy: str) -> dict[str, str]:
+    return {"code": code, "hop": hop, "object": obj, "problem": problem, "remedy": remedy, "severity": "blocker"}
 
 
 def _host_blockers(volume: t.Mapping[str, t.Any], host: str, layers: t.Sequence[dict[str, t.Any]], goal: int) -> list[dict[str, str]]:
@@ -76,16 +76,24 @@ def _host_blockers(volume: t.Mapping[str, t.Any], host: str, layers: t.Sequence[
         label = f"{host}:{layer['object']}"
         owners = [disk["object"] for disk in attached if layer["kind"] == "lvm-pv" and disk["device"] == layer["device"]]
         if layer["blocker"] and (layer in lags or layer["chain"] is None):
-            found.append(_blocker("device", label, layer["blocker"], layer["remedy"] or "grow it by hand, then run again"))
+            found.append(_blocker("layer_stays", "device", label, layer["blocker"], layer["remedy"] or "grow it by hand, then run again"))
         elif owners:
             # also of a domain that is shut off: two writers of one volume group's metadata destroy it
             problem = f"the volume group on it is active on the host, but the device is the disk of {', '.join(owners)}: it is the guest's own"
-            found.append(_blocker("device", label, problem, "deactivate it on the host (vgchange -an), and keep the host's LVM off guests' disks"))
+            found.append(_blocker("guest_lvm", "device", label, problem, "deactivate it on the host (vgchange -an), and keep the host's LVM off guests' disks"))
     for disk in attached:
         tops = [layer for layer in layers if disk["layers"] and layer["object"] == disk["layers"][0]]
         if tops and tops[0]["chain"] is None and not any(item["object"] == f"{host}:{tops[0]['object']}" for item in found):
             problem = f"the disk {disk['object']} is on {tops[0]['object']} ({tops[0]['kind']}), which keeps its size"
-            found.append(_blocker("disk", f"{host}:{disk['object']}", problem, f"grow {tops[0]['object']} by hand after the device (for LVM with lvextend)"))
+            found.append(
+                _blocker(
+                    "layer_below_disk",
+                    "disk",
+                    f"{host}:{disk['object']}",
+                    problem,
+                    f"grow {tops[0]['object']} by hand after the device (for LVM with lvextend)",
+                )
+            )
     return found
 
 
@@ -107,7 +115,9 @@ def problems_of(volume: t.Mapping[str, t.Any], goal: int, grow_layers: bool) -> 
             cleared.add(host)
             found += blockers
     kept = [
-        problem for problem in volume["problems"] if problem["severity"] == "blocker" and not (problem.get("code") == CODE and problem.get("host") in cleared)
+        problem
+        for problem in volume["problems"]
+        if problem["severity"] == "blocker" and not (problem.get("code") in (LAYERS, LUKS) and problem.get("host") in cleared)
     ]
     return kept + found
 

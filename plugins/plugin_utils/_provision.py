@@ -19,11 +19,14 @@ from dataclasses import asdict, dataclass
 import yaml
 from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import CapacityError, human, parse_image_size
 
+from ._plain import as_list
 from ._volumes import known_of, label_of
 
 Measured = t.Mapping[str, t.Mapping[str, t.Any]]
 
 _NAME = re.compile(r"^[^/@\s]+$")
+#: What an entry has where it says nothing; text as YAML and JSON write it.
+_NOTHING = (None, "", "null", "~")
 _PREFIX = {"virtio": "vd", "scsi": "sd"}
 DEFAULT_MAX_NAMESPACES = 256
 
@@ -82,7 +85,8 @@ def entries_of(volumes: t.Any, defaults: t.Mapping[str, t.Any] | None = None) ->
     given = {key: value for key, value in (defaults or {}).items() if value not in (None, "", [], 0)}
     if isinstance(volumes, str):
         try:
-            volumes = yaml.safe_load(volumes)
+            # every scalar as the text it is: an image 007 or a serial number 0123 is no number
+            volumes = yaml.load(volumes, Loader=yaml.BaseLoader)
         except yaml.YAMLError as error:
             raise ProvisionError(f"the list of volumes is neither YAML nor JSON: {' '.join(str(error).split())}") from error
     if isinstance(volumes, dict):
@@ -91,7 +95,7 @@ def entries_of(volumes: t.Any, defaults: t.Mapping[str, t.Any] | None = None) ->
         volumes = [{}] if given.get("image") else []
     if not isinstance(volumes, list) or not all(isinstance(entry, dict) for entry in volumes):
         raise ProvisionError("volumes must be a list of dictionaries, each with pool, image and so on")
-    return [{**given, **{key: value for key, value in entry.items() if value not in (None, "")}} for entry in volumes]
+    return [{**given, **{key: value for key, value in entry.items() if value not in _NOTHING}} for entry in volumes]
 
 
 def parse(volumes: t.Any, defaults: t.Mapping[str, t.Any] | None, needed: t.Sequence[str]) -> tuple[list[Volume], list[str]]:
@@ -108,7 +112,7 @@ def parse(volumes: t.Any, defaults: t.Mapping[str, t.Any] | None, needed: t.Sequ
                 else:
                     setattr(volume, key, int(value))
             elif key == "targets":
-                volume.targets = [str(item).strip() for item in (value.split(",") if isinstance(value, str) else value)]
+                volume.targets = as_list(value)
             elif isinstance(value, (dict, list, bool)):
                 problems.append(f"{_label(entry)}: {key} {value!r} is not text")
             else:
@@ -338,13 +342,16 @@ class Planner:
                 continue
             if pool.get("full"):
                 self.problems.append(f"pool {name} is full")
-            for key, what in (("free_bytes", "free"), ("max_bytes", "as its quota")):
-                room = pool.get(key)
+            quota, stored = pool.get("max_bytes"), pool.get("stored_bytes")
+            left = None if quota is None else max(0, quota - (stored or 0))
+            for room, what in ((pool.get("free_bytes"), "free"), (left, f"left of its quota of {human(quota)}")):
                 if room is not None and size > room:
                     text = f"pool {name} has {human(room)} {what}, the new images need {human(size)}"
                     (self.lines if overcommit else self.problems).append(text + ("" if overcommit else "; set overcommit to provision more than there is"))
             if pool.get("nearfull"):
                 self.lines.append(f"WARNING: pool {name} is nearly full")
+            if quota is not None and stored is None:
+                self.lines.append(f"WARNING: nobody may ask what pool {name} stores, so its quota counts as if it were empty")
             if pool.get("free_bytes") is None:
                 self.lines.append(f"WARNING: nobody may ask what pool {name} can still take")
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ._gaps import is_lost
 from ._provision import Measured, Volume, bdev_of, declared_entry, derived_uuid, namespaces_of, parse
 from ._volumes import silent_hosts
 
@@ -116,8 +117,11 @@ def plan(
     detach_running: bool = False,
     delete_image: bool = False,
     trash: bool = True,
+    missing: str | None = None,
 ) -> dict[str, t.Any]:
     """The work of every host: ``detach`` (disks) and ``targets`` by host, ``images``; ``lines`` and all ``problems``.
+
+    ``missing``: the host that would remove the images, if this run may not talk to it.
 
     After the disks are detached the same plan over new measurements is the proof: ``detach`` must be empty, and no problem be left.
     """
@@ -128,6 +132,13 @@ def plan(
             work.problems.append(f"{text}; an image that this target may export is not deleted")
         else:
             work.doubt(text)
+    if delete_image and missing is not None:
+        text = f"{missing or 'nobody'} is to remove the images and was left out by --limit; run it without --limit, or keep the images"
+        work.problems.append(text)
+    for name, entry in sorted(measured.items()):
+        for disk in (entry.get("disks") or []) if delete_image else []:
+            if is_lost(disk):
+                work.doubt(f"the domain {disk['domain']} on {name} runs with the disk {disk['source']}, which is gone, and may have been one of these volumes")
     for volume in found:
         if volume.pool and volume.image:
             work.volume(volume)

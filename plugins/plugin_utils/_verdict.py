@@ -42,6 +42,7 @@ def critical_of(volume: t.Mapping[str, t.Any]) -> list[dict[str, str]]:
         if image is not None and reading["bytes"] is not None and image < reading["bytes"]:
             found.append(
                 {
+                    "code": "image_smaller",
                     "hop": "image",
                     "object": volume["volume"],
                     "problem": f"image smaller than bdev: {image} bytes in Ceph, {reading['bytes']} bytes on {reading['host']}",
@@ -53,6 +54,7 @@ def critical_of(volume: t.Mapping[str, t.Any]) -> list[dict[str, str]]:
         if reading["bytes"] is not None and reading.get("physical_bytes") is not None and reading["bytes"] > reading["physical_bytes"]:
             found.append(
                 {
+                    "code": "shrunk",
                     "hop": "disk",
                     "object": f"{reading['host']}:{reading['object']}",
                     "problem": f"QEMU's disk has {reading['bytes']} bytes, its device only {reading['physical_bytes']}",

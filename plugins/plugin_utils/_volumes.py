@@ -18,9 +18,9 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 
-from ._gaps import connected, note_missing_devices, note_silent_hosts
+from ._gaps import connected, note_lost_disks, note_missing_devices, note_silent_hosts
 from ._growth_headroom import join_pools
-from ._growth_layers import CODE, details_of, note_chains
+from ._growth_layers import LAYERS, LUKS, details_of, note_chains
 from ._lease import later_lease
 from ._measured_again import latest
 
@@ -134,8 +134,8 @@ def portal_of(address: t.Mapping[str, t.Any]) -> str:
     return f"{text}:{address.get('trsvcid') or ''}"
 
 
-def _problem(hop: str, obj: str, text: str, remedy: str, severity: str = "blocker") -> dict[str, str]:
-    return {"hop": hop, "object": obj, "problem": text, "remedy": remedy, "severity": severity}
+def _problem(code: str, hop: str, obj: str, text: str, remedy: str, severity: str = "blocker") -> dict[str, str]:
+    return {"code": code, "hop": hop, "object": obj, "problem": text, "remedy": remedy, "severity": severity}
 
 
 def _new_volume(label: str) -> dict[str, t.Any]:
@@ -218,6 +218,7 @@ def _add_targets(volumes: dict[tuple, dict], measurements: t.Mapping[str, dict])
             for volume in by_bdev.get(problem.get("object"), []):
                 volume["problems"].append(
                     _problem(
+                        problem.get("code") or "target",
                         problem.get("hop", "bdev"),
                         f"{name}:{problem.get('object')}",
                         problem.get("problem", ""),
@@ -293,16 +294,19 @@ def _add_host(name: str, host: dict, by_uuid: dict[str, dict], strangers: list[d
             volume["layers"][-1]["mounted"] = bool(namespace.get("mounts"))
             # without native multipath every path is a device of its own
             volume["layers"][-1]["devices"] = [path.get("name") for path in namespace.get("paths") or []] + [(namespace.get("device") or "").rpartition("/")[2]]
+        kinds = {layer["device"].rpartition("/")[2]: layer["kind"] for layer in namespace.get("layers") or []}
         for holder in namespace.get("holders") or []:
+            kind = kinds.get(holder) or "dm"
             volume["problems"].append(
                 _problem(
+                    LUKS if kind == "dm-crypt" else LAYERS,
                     "device",
                     f"{name}:{namespace.get('device')}",
-                    f"the device is held by {holder}, a layer with a size of its own",
+                    f"the device is held by {holder} ({kind}), a layer with a size of its own",
                     "grow it with the growth (grow_layers=true) or with its own tools, or use the device without it",
                 )
             )
-            volume["problems"][-1].update(code=CODE, host=name)
+            volume["problems"][-1]["host"] = name
 
 
 def _add_disks(name: str, disks: t.Sequence[dict], by_uuid: dict[str, dict]) -> None:
@@ -314,9 +318,9 @@ def _add_disks(name: str, disks: t.Sequence[dict], by_uuid: dict[str, dict]) -> 
         running = disk.get("domain_state") in ("running", "paused", "blocked", "pmsuspended")
         for problem in disk.get("problems") or []:
             severity = problem.get("severity", "warning")
-            volume["problems"].append(_problem("disk", f"{name}:{obj}", problem.get("problem", ""), problem.get("remedy", ""), severity))
-            if problem.get("code"):
-                volume["problems"][-1].update(code=problem["code"], host=name)
+            code = problem.get("code") or "disk"
+            volume["problems"].append(_problem(code, "disk", f"{name}:{obj}", problem.get("problem", ""), problem.get("remedy", ""), severity))
+            volume["problems"][-1]["host"] = name
         # also of domains that are shut off: whoever asks for the users of an image means them too
         layers = disk.get("layers") or []
         volume["attached"].append(
@@ -402,13 +406,13 @@ def build(
             other = by_uuid.setdefault(uuid, volume)
             if other is not volume:
                 for first, second in ((volume, other), (other, volume)):
-                    first["problems"].append(
-                        _problem("namespace", uuid, f"the namespace UUID is also that of {second['volume']}", "give every namespace its own UUID", "critical")
-                    )
+                    text = f"the namespace UUID is also that of {second['volume']}"
+                    first["problems"].append(_problem("uuid_twice", "namespace", uuid, text, "give every namespace its own UUID", "critical"))
         volume["uuid"] = volume["uuids"][0] if volume["uuids"] else None
         if len(volume["uuids"]) > 1:
             volume["problems"].append(
                 _problem(
+                    "several_uuids",
                     "namespace",
                     volume["volume"],
                     "one image is exported under several namespace UUIDs: " + ", ".join(volume["uuids"]),
@@ -429,6 +433,7 @@ def build(
         volume["layers"] = _used_layers(volume)
         note_chains(volume)
         note_missing_devices(volume, by_nqn, measurements)
+        note_lost_disks(volume, measurements)
         note_silent_hosts(volume, silent, declared)
     return sorted(volumes.values(), key=lambda volume: volume["volume"]) + _orphans(strangers, measurements)
 

@@ -142,7 +142,7 @@ def test_the_pool_must_take_the_whole_list(world: World) -> None:
     status, output, changed = world.play("grow_volume", volumes=LIST)
     assert status != 0 and changed == 0 and "2 volume(s) grow by 256 MiB together, MAX AVAIL is 200 MiB" in output
     status, output, _changed = world.play("grow_volume", volumes=LIST, headroom="warn", canary=0)
-    assert status == 0 and "note: pool rbd: 2 volume(s) grow by 256 MiB" in output, output
+    assert status == 0 and "note (pool_headroom): pool rbd: 2 volume(s) grow by 256 MiB" in output, output
 
 
 def test_check_mode_shows_every_hop_before_and_after_as_a_difference(world: World, tmp_path: Path) -> None:

@@ -105,6 +105,13 @@ def test_a_host_that_fails_in_check_mode_fails_the_run(world: World) -> None:
     assert status != 0 and "h2: failed at device (rest): the device is held by nobody knows whom" in output, output
 
 
+def test_a_size_of_batches_that_is_none_is_told_before_anything_is_touched(world: World) -> None:
+    """Ansible itself sees it at the hosts' play only, when all targets have grown."""
+    status, output, changed = grow(world, batch="many", guest_agent="perhaps")
+    assert status != 0 and changed == 0 and "batch is 'many'" in output and "guest_agent is 'perhaps'" in output, output
+    assert world.called("spdk_rbd_bdev", "rbd_image", "nvme_rescan") == []
+
+
 def test_a_failed_host_stops_the_batches_after_its_own(world: World) -> None:
     world.answers["h2"]["nvme_rescan"] = {"failed": True, "msg": "the device is smaller than before"}
     status, output, _changed = grow(world, batch="1")

@@ -220,6 +220,29 @@ def test_the_defaults_of_a_survey_are_those_of_the_playbook() -> None:
         assert render(variables, {item["variable"]: item["default"] for item in survey_of(playbook)}) == render(variables, {}), playbook.name
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("headroom", False, "off"),  # a file of variables with headroom: off
+        ("headroom", "off", "off"),
+        ("headroom", None, "auto"),
+        ("headroom", "warn", "warn"),
+        ("overcommit_ratio", 0, 0),
+        ("overcommit_ratio", None, None),
+        ("overcommit_ratio", "1.5", "1.5"),
+        ("canary", 0, 0),
+        ("canary", "0", "0"),
+        ("max_failed_percent", "", 0),
+        ("on_blocked", "", "stop"),
+        ("snapshot_keep", None, "7d"),
+    ],
+)
+def test_what_yaml_makes_of_an_answer_means_what_was_written(name: str, value: t.Any, wanted: t.Any) -> None:
+    variables = load(ROOT / "playbooks" / "vars" / "grow_volume.yml")
+    made = render({f"volume_growth_{name}": variables[f"volume_growth_{name}"]}, {name: value})[f"volume_growth_{name}"]
+    assert made == wanted
+
+
 def test_nothing_waits_for_somebody_at_a_terminal() -> None:
     for path in [*PLAYBOOKS, *ROLE_FILES]:
         assert not re.search(r"\bvars_prompt:|\bpause:|\bwait_for_connection:", path.read_text()), path

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "fixtures"))
 
 import fleet
+from ansible.errors import AnsibleFilterError
 from ansible_collections.nvmeof.spdk.plugins.filter.growth_outcome import growth_outcome
 from ansible_collections.nvmeof.spdk.plugins.filter.growth_plan import growth_plan
 from ansible_collections.nvmeof.spdk.plugins.filter.truth_table import truth_table
@@ -56,3 +58,30 @@ def test_an_outcome_of_volumes_that_lag_are_blocked_and_gone(planned):
 def test_a_table_of_rows_and_of_volumes(planned):
     assert truth_table(planned["volumes"]) == table_lines(planned["volumes"])
     assert len(truth_table(volumes(fleet.fleet()))) == 9
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ({"batch": "many"}, "batch is 'many'"),
+        ({"batch": "[1, 10, half]"}, "batch is '[1, 10, half]'"),
+        ({"batch": "2.5%"}, "batch is '2.5%'"),
+        ({"batch": "{a: 1}"}, "batch is '{a: 1}'"),
+        ({"batch": "-1"}, "batch is '-1'"),
+        ({"batch": "[1"}, "batch is '[1'"),
+        ({"max_failed_percent": "some"}, "max_failed_percent is 'some'"),
+        ({"max_failed_percent": 101}, "max_failed_percent is 101"),
+        ({"max_failed_percent": "nan"}, "max_failed_percent is 'nan'"),
+        ({"guest_agent": "maybe"}, "guest_agent is 'maybe'"),
+        ({"guest_agent": "maybe", "batch": "many", "max_failed_percent": "-1"}, "batch is 'many'.*max_failed_percent is '-1'.*guest_agent is 'maybe'"),
+    ],
+)
+def test_answers_that_matter_after_the_first_change_are_judged_before_it(answers, words):
+    with pytest.raises(AnsibleFilterError, match="nothing was touched: .*" + (words if ".*" in words else re.escape(words))):
+        growth_plan(volumes(fleet.fleet()), "200G", volume=NAMES, **answers)
+
+
+@pytest.mark.parametrize("batch", ["", None, 5, "5", "10%", "[1, 10, 50%]", [1, "50%"], [], "100%", 0])
+@pytest.mark.parametrize("percent", ["", None, 0, "5", "12.5", 100])
+def test_answers_that_can_be_meant(batch, percent):
+    assert not growth_plan(volumes(fleet.fleet()), "200G", volume=NAMES, batch=batch, max_failed_percent=percent)["blocked"]

@@ -156,9 +156,9 @@ def test_the_images_of_a_secondary_grow_at_its_primary() -> None:
 @pytest.mark.parametrize(
     ("release", "reads_images", "code", "note"),
     [
-        ((19, 1), True, ["spdk_release"], None),
+        ((19, 1), True, ["spdk_no_resize"], None),
         ((20, 4), True, [], "does not watch its images"),
-        ((20, 4), False, ["spdk_release"], "can lose the event"),
+        ((20, 4), False, ["spdk_no_size_watch"], "can lose the event"),
         ((23, 9), True, [], "does not watch its images"),
         ((26, 5), True, [], "can crash when a bdev is deleted"),
         ((26, 5), False, [], "can crash when a bdev is deleted"),
@@ -172,7 +172,10 @@ def test_releases_that_cannot_follow_block_and_others_are_told(release: tuple[in
         found["t2"]["target"]["bdevs"][0].update(image_bytes=None, image_error="no keyring")
     made = planned(found)
     assert codes(made) == code
-    assert len([line for line in made["lines"] if "note: target t2" in line and (note or "") in line]) == (1 if note else 0) or note is None
+    assert (
+        len([line for line in made["lines"] if "note (spdk_" in line and "): target t2: " in line and (note or "") in line]) == (1 if note else 0)
+        or note is None
+    )
     for name in ("t1", "t2"):
         found[name]["target"]["bdevs"][0].update(size_bytes=200 * GIB, image_bytes=200 * GIB)
     assert codes(planned(found)) == [], "its bdev has the size already"
@@ -182,7 +185,7 @@ def test_a_kernel_that_can_hang_blocks_only_where_a_rescan_is_certain() -> None:
     found = measured()
     found["h1"]["host"].update(kernel=OLD_KERNEL, rescan_hazard=rescan_hazard(OLD_KERNEL))
     made = planned(found)
-    assert codes(made) == [] and any(line.startswith("  note: h1: kernel 5.14.0-503") for line in made["lines"])
+    assert codes(made) == [] and any(line.startswith("  note (kernel): h1: kernel 5.14.0-503") for line in made["lines"])
     found["t1"]["target"]["hazards"] = [{"hazard": "no_resize_event", "text": "tells nothing", "guard": "", "remedy": "", "growth": "rescan"}]
     made = planned(found)
     (blocker,) = made["volumes"][0]["blockers"]
@@ -215,7 +218,7 @@ def test_everything_that_blocks_a_volume_is_told_at_once() -> None:
     found["t2"]["target"]["hazards"] = hazards(ReleaseTable((19, 1)))
     found["t1"]["target"]["bdevs"][0]["lease"] = {"owner": "job-9@t1", "by": "", "since": None, "remaining_seconds": None}
     made = planned(found)
-    assert {"read_only", "domain_job", "block_job", "path_down", "spdk_release", "lease"} <= set(codes(made))
+    assert {"read_only", "domain_job", "block_job", "path_down", "spdk_no_resize", "lease", "pool_nearfull"} <= set(codes(made))
 
 
 # -- what does not block -----------------------------------------------------------------------------------------------
@@ -226,7 +229,9 @@ def test_a_guest_that_must_reboot_is_told_and_does_not_fail_the_growth(bus: str)
     found = measured()
     disk_of(found, bus=bus)
     made = planned(found)
-    assert codes(made) == [] and any(f"bus {bus}: the guest sees a new size only after a reboot" in text for text in made["volumes"][0]["notes"])
+    assert codes(made) == [] and any(
+        f"bus {bus}: the guest sees a new size only after a reboot" in note["problem"] and note["code"] == "bus" for note in made["volumes"][0]["notes"]
+    )
     grown = fleet()
     for name in ("t1", "t2"):
         grown[name]["target"]["bdevs"][0].update(size_bytes=200 * GIB, image_bytes=200 * GIB)
@@ -247,7 +252,8 @@ def test_a_domain_that_is_shut_off_is_told_and_takes_the_size_at_its_start() -> 
     disk_of(found, domain_state="shut off", held=None)
     made = planned(found)
     assert not made["blocked"] and made["hypervisors"] == {} and made["volumes"][0]["then_bytes"]["disk"] is None
-    assert any("the domain is shut off" in text and "next start" in text for text in made["volumes"][0]["notes"])
+    assert any(note["code"] == "shut_off" and "next start" in note["problem"] for note in made["volumes"][0]["notes"])
+    assert any(line.startswith("  note (shut_off): disk h1:vm1:vdb: the domain is shut off") for line in made["lines"])
 
 
 # -- the others --------------------------------------------------------------------------------------------------------
@@ -275,27 +281,27 @@ UNKNOWN = {"free_bytes": None, "stored_bytes": None, "full": None, "nearfull": N
 
 
 @pytest.mark.parametrize(
-    ("figures", "ratio", "words", "stops"),
+    ("figures", "ratio", "words", "code", "stops"),
     [
-        ({"free_bytes": 300 * GIB}, "", None, ""),
-        ({"free_bytes": 300 * GIB - 1}, "", "2 volume(s) grow by 300 GiB together, MAX AVAIL is 300.00 GiB", "auto require"),
-        ({"max_bytes": 2000 * GIB, "stored_bytes": 1700 * GIB}, "", None, ""),
-        ({"max_bytes": 2000 * GIB, "stored_bytes": 1800 * GIB}, "", "its quota of 1.95 TiB leaves 200 GiB", "auto require"),
-        ({"max_bytes": 2000 * GIB, "stored_bytes": None}, "", "what it stores (for its quota)", "require"),
-        ({"nearfull": True}, "", "nearly full", "auto require"),
-        ({"full": True, "nearfull": True}, "", "it takes no more data", "auto require warn"),
-        (UNKNOWN, "", "nobody could tell flags and quota, MAX AVAIL (the mons refused 'df')", "require"),
-        ({"provisioned_bytes": 1200 * GIB, "free_bytes": 900 * GIB, "stored_bytes": 100 * GIB}, "1.5", None, ""),
-        ({"provisioned_bytes": 1201 * GIB, "free_bytes": 900 * GIB, "stored_bytes": 100 * GIB}, 1.5, "more than 1.5 times", "auto require"),
-        ({}, "2", "the over-commit ratio cannot be told", "auto require"),
+        ({"free_bytes": 300 * GIB}, "", None, "", ""),
+        ({"free_bytes": 300 * GIB - 1}, "", "2 volume(s) grow by 300 GiB together, MAX AVAIL is 300.00 GiB", "pool_headroom", "auto require"),
+        ({"max_bytes": 2000 * GIB, "stored_bytes": 1700 * GIB}, "", None, "", ""),
+        ({"max_bytes": 2000 * GIB, "stored_bytes": 1800 * GIB}, "", "its quota of 1.95 TiB leaves 200 GiB", "pool_quota", "auto require"),
+        ({"max_bytes": 2000 * GIB, "stored_bytes": None}, "", "what it stores (for its quota)", "pool_unknown", "require"),
+        ({"nearfull": True}, "", "nearly full", "pool_nearfull", "auto require"),
+        ({"full": True, "nearfull": True}, "", "it takes no more data", "pool_full", "auto require warn"),
+        (UNKNOWN, "", "nobody could tell flags and quota, MAX AVAIL (the mons refused 'df')", "pool_unknown", "require"),
+        ({"provisioned_bytes": 1200 * GIB, "free_bytes": 900 * GIB, "stored_bytes": 100 * GIB}, "1.5", None, "", ""),
+        ({"provisioned_bytes": 1201 * GIB, "free_bytes": 900 * GIB, "stored_bytes": 100 * GIB}, 1.5, "more than 1.5 times", "overcommit", "auto require"),
+        ({}, "2", "the over-commit ratio cannot be told", "overcommit_unknown", "auto require"),
     ],
 )
 @pytest.mark.parametrize("mode", ["auto", "require", "warn", "off"])
-def test_pools(figures: dict[str, t.Any], ratio: t.Any, words: str | None, stops: str, mode: str) -> None:
+def test_pools(figures: dict[str, t.Any], ratio: t.Any, words: str | None, code: str, stops: str, mode: str) -> None:
     made = planned(measured(**figures), BOTH, headroom=mode, overcommit_ratio=ratio)
     blocked = mode in stops.split()
     assert made["blocked"] is blocked
-    assert [codes(made, number) for number in (0, 1)] == [["headroom"] * blocked] * 2
+    assert [codes(made, number) for number in (0, 1)] == [[code] * blocked] * 2
     told = [line for line in made["lines"] if words and words in line]
     assert len(told) == (0 if words is None or mode == "off" else 2 if blocked else 1)
     assert [entry["growth_bytes"] for entry in made["pools"]] == ([] if mode == "off" else [300 * GIB])

@@ -13,6 +13,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.nvmeof.spdk.plugins.filter.filesystem_outcome import FilterModule as OutcomeFilters
 from ansible_collections.nvmeof.spdk.plugins.filter.growth_plan import growth_plan
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._growth import outcome, plan
+from ansible_collections.nvmeof.spdk.plugins.plugin_utils._growth_diff import diffs_of
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._growth_layers import expected
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._lookup import hops_of
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._report_svg import layer_state
@@ -88,6 +89,17 @@ def test_a_layer_blocks_unless_it_is_to_be_grown() -> None:
         ("disk", 2 * GIB - HEADER),
         ("guest", 2 * GIB - HEADER),
     ]
+
+
+def test_a_difference_shows_the_layers_between_device_and_disk() -> None:
+    (diff,) = diffs_of(plan(build(luks_fleet()), "2G", grow_layers=True))
+    before, after = diff["before"].splitlines(), diff["after"].splitlines()
+    place = next(number for number, line in enumerate(before) if line.startswith("layer"))
+    assert before[place - 1].startswith("device ") and before[place + 1].startswith("disk ")
+    assert f"layer     h1:dm-crypt-0: {GIB - HEADER} bytes" in before[place] and f"layer     h1:dm-crypt-0: {2 * GIB - HEADER} bytes" in after[place]
+    (diff,) = diffs_of(plan(build(lvm_fleet()), "2G", grow_layers=True))
+    (kept,) = [line for line in diff["after"].splitlines() if "lvm-0" in line]
+    assert kept in diff["before"].splitlines(), "a logical volume keeps its size"
 
 
 def test_a_layer_that_has_everything_already_blocks_nothing() -> None:

@@ -11,6 +11,8 @@ import uuid
 
 import pytest
 import yaml
+from ansible_collections.nvmeof.spdk.plugins.filter.provision_plan import provision_plan
+from ansible_collections.nvmeof.spdk.plugins.filter.retire_plan import retire_plan
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils import _provision, _retire
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._provision import ProvisionError, declared_text, entries_of, with_volumes
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._startup_volumes import merge
@@ -68,6 +70,15 @@ def plan(measured: dict[str, t.Any], *volumes: dict[str, t.Any], answer: dict[st
 )
 def test_a_list_as_a_form_delivers_it(text):
     assert entries_of(text, {"pool": "p", "nsid": ""}) == [{"pool": "p", "image": "a"}, {"pool": "p", "image": "b"}]
+
+
+def test_text_of_a_form_stays_what_was_written():
+    """YAML would make numbers of names: 0123 is 83, 12:30 is 750, and an empty answer is none."""
+    text = "- {image: 007, serial: 0123, bdev: 12:30, target: , host: null, domain: ~, nsid: 5, targets: 't1, ,t2,'}"
+    assert entries_of(text) == [{"image": "007", "serial": "0123", "bdev": "12:30", "nsid": "5", "targets": "t1, ,t2,"}]
+    (volume,), _problems = _provision.parse(text, {}, ())
+    assert (volume.image, volume.serial, volume.nsid, volume.targets) == ("007", "0123", 5, ["t1", "t2"])
+    assert _provision.parse([{"image": "a", "targets": 5}], {}, ())[0][0].targets == ["5"]
 
 
 def test_one_volume_by_single_variables_or_none():
@@ -152,7 +163,12 @@ def test_headroom_is_of_the_whole_batch_and_of_new_images_only(measured):
     assert plan(measured, *volumes, answer=images(("v0", 400 * MIB)))["problems"] == []
     assert "is full" in plan(measured, VOLUME, answer=images(full=True))["problems"][0]
     assert plan(measured, VOLUME, answer=images(exists=False))["problems"] == ["the cluster has no pool p"]
-    assert "as its quota" in plan(measured, VOLUME, answer=images(max_bytes=MIB))["problems"][0]
+    assert "0 B left of its quota of 1 MiB" in plan(measured, VOLUME, answer=images(max_bytes=MIB, stored_bytes=MIB))["problems"][0]
+    assert plan(measured, VOLUME, answer=images(max_bytes=100 * MIB, stored_bytes=36 * MIB))["problems"] == []
+    (problem,) = plan(measured, VOLUME, answer=images(max_bytes=100 * MIB, stored_bytes=37 * MIB))["problems"]
+    assert "pool p has 63 MiB left of its quota of 100 MiB, the new images need 64 MiB" in problem
+    found = plan(measured, VOLUME, answer=images(max_bytes=100 * MIB))
+    assert found["problems"] == [] and any("nobody may ask what pool p stores" in line for line in found["lines"])
     assert "grow_volume" in plan(measured, VOLUME, answer=images(("new", MIB)))["problems"][0]
     assert "could not be read: no key" in plan(measured, VOLUME, answer={"failed": True, "msg": "no key"})["problems"][0]
 
@@ -230,6 +246,29 @@ def test_controllers_without_a_name_are_counted_against_the_inventorys_connectio
     nameless.append({"cntlid": 2, "hostnqn": ""})
     (problem,) = retire(measured)["problems"]
     assert "2 controllers" in problem and "have 1 connections" in problem
+
+
+def test_an_image_that_may_be_that_of_a_lost_disk_is_not_deleted(measured):
+    measured["h1"]["disks"][0].update(namespace_uuid=None, source="/dev/nvme0n1", device=None)
+    assert retire(measured)["problems"] == []
+    (problem,) = retire(measured, delete_image=True)["problems"]
+    assert "the domain db1 on h1 runs with the disk /dev/nvme0n1, which is gone" in problem and "force" in problem
+    assert retire(measured, delete_image=True, force=True)["problems"] == []
+    measured["h1"]["disks"][0]["domain_state"] = "shut off"
+    assert retire(measured, delete_image=True)["problems"] == []
+
+
+def test_images_are_not_kept_in_silence_when_nobody_is_there_to_remove_them(measured):
+    measured["h1"]["disks"] = []
+    assert retire(measured, missing="c1")["problems"] == []
+    assert "c1 is to remove the images and was left out by --limit" in retire(measured, delete_image=True, missing="c1")["problems"][0]
+    hostvars = {name: {f"volume_growth__{kind}": {kind: value} for kind, value in entry.items() if kind != "errors"} for name, entry in measured.items()}
+    wish = ([{"pool": "p", "image": "old"}], {})
+    for playing, count in ((["t1", "t2", "h1"], 1), (["t1", "t2", "h1", "c1"], 0), (None, 0)):
+        made = retire_plan(hostvars, ASKED, *wish, delete_image="true", ceph_host="c1", playing=playing)
+        assert len(made["problems"]) == count
+    (problem,) = [text for text in provision_plan(hostvars, ASKED, [VOLUME], ceph_host="c1")["problems"] if "images" in text]
+    assert problem == "the images could not be read: host c1 was left out by --limit, or lost earlier"
 
 
 def test_a_retired_volume_is_no_work(measured):
