@@ -49,6 +49,7 @@ def clusters_to_register(
     for cluster in clusters:
         name = _once(cluster, seen)
         if name in existing:
+            target.check_call(REGISTER, cluster_params(cluster), name, "bdev")  # what the release lacks cannot be in it either
             _compare(existing[name], cluster_params(cluster))
         else:
             params = cluster_params(cluster, target.table, config_defaults)
