@@ -333,7 +333,7 @@ def _refuse_danger(call: Call, params: t.Mapping[str, t.Any]) -> None:
     if call.method == "bdev_rbd_create" and params["block_size"] < MIN_BLOCK_SIZE:
         raise bad(f"block_size {params['block_size']} is below {MIN_BLOCK_SIZE}", "use 512 or 4096", "SPDK before 26.05 ends at once with a block_size of 0")
     if call.method in RESIZES:
-        raise bad("an image is not resized by a start-up file", "leave the call out; grow volumes by the playbooks", "every start would repeat it, and cut what grew meanwhile")
+        raise bad("an image is not resized by a start-up file", "leave the call out", "every start would repeat it, and cut what grew meanwhile")
 
 
 def _need_bdev(name: str, obj: str, seen: dict[str, set[str]], need: t.Callable[[str, t.Any, str, str], None]) -> None:
