@@ -162,7 +162,7 @@ options:
     type: bool
     default: false
   subsystems:
-    description: Many subsystems in one call over one connection, each with the options above.
+    description: Many subsystems in one call over one connection, each with the same options as a single one.
     type: list
     elements: dict
     suboptions:

@@ -121,7 +121,7 @@ options:
     type: bool
     default: false
   bdevs:
-    description: Many bdevs in one call over one connection, each with the options above.
+    description: Many bdevs in one call over one connection, each with the same options as a single one.
     type: list
     elements: dict
     suboptions:
