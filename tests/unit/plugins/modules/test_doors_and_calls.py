@@ -78,6 +78,35 @@ def test_nothing_is_taken_from_a_connected_host(fake, tmp_path, door, check):
     assert [method for method, _params in fake.calls if not any(word in method for word in READING)] == []
 
 
+@pytest.mark.parametrize(
+    ("module", "wish", "word"),
+    [
+        ("nvmf_subsystem", {"subsystems": [{"nqn": NQN}], "state": "absent"}, "state"),
+        ("nvmf_subsystem", {"subsystems": [{"nqn": NQN}], "force": True}, "force"),
+        ("spdk_rbd_bdev", {"bdevs": [{"name": "a", "state": "absent"}], "force": True}, "force"),
+        ("spdk_rbd_bdev", {"bdevs": [{"name": "a", "size": "1G"}], "state": "grown"}, "state"),
+        ("spdk_rbd_bdev", {"bdevs": [], "block_size": 4096}, "block_size"),
+        ("spdk_nvme_bdev", {"controllers": [{"name": "Nvme0"}], "state": "absent"}, "state"),
+        ("rbd_image", {"images": [{"pool": "p", "image": "one", "size": "1G"}], "state": "grown"}, "state"),
+        ("rbd_image", {"images": [{"pool": "p", "image": "one", "state": "absent"}], "trash": False}, "trash"),
+    ],
+)
+def test_an_option_of_one_beside_a_list_is_an_error_and_not_ignored(fake, tmp_path, module, wish, word):
+    socket = {} if module == "rbd_image" else {"socket": fake.path}
+    ceph = {"ceph_conf": str(tmp_path / "absent.conf")} if "rbd" in module else {}
+    result = run_module(module, {**socket, **ceph, **wish})
+    assert result["failed"] and not result["changed"] and result["msg"].startswith(f"{word} says nothing beside "), result
+    assert fake.calls == []
+
+
+def test_purge_beside_a_list_holds_for_every_subsystem(fake):
+    in_use(fake, connected=False)
+    entry = {"nqn": NQN, "namespaces": [{"bdev": "a", "nsid": 1}]}
+    assert not run_module("nvmf_subsystem", {"socket": fake.path, "subsystems": [entry]})["changed"]
+    assert run_module("nvmf_subsystem", {"socket": fake.path, "subsystems": [entry], "purge": True})["changed"]
+    assert list(fake.subsystems[NQN]["namespaces"]) == [1]
+
+
 # -- calls -----------------------------------------------------------------------------------------------------------
 
 
