@@ -99,6 +99,14 @@ def test_an_option_of_one_beside_a_list_is_an_error_and_not_ignored(fake, tmp_pa
     assert fake.calls == []
 
 
+def test_other_options_of_a_transport_are_told_apart_from_other_failures(fake):
+    in_use(fake, connected=True)
+    refused = run_module("nvmf_transport", {"socket": fake.path, "trtype": "TCP", "options": {"max_io_size": 65536}})
+    assert refused["failed"] and refused["restart_needed"] is True
+    refused = run_module("nvmf_transport", {"socket": fake.path, "trtype": "TCP", "options": {"no_such": 1}})
+    assert refused["failed"] and refused["restart_needed"] is False
+
+
 def test_purge_beside_a_list_holds_for_every_subsystem(fake):
     in_use(fake, connected=False)
     entry = {"nqn": NQN, "namespaces": [{"bdev": "a", "nsid": 1}]}
