@@ -141,20 +141,22 @@ def test_what_is_not_declared_any_more_is_purged_on_demand_and_never_taken_from_
         assert len(namespaces(target)) == (1 if purge == "true" else 2) and '"nsid": 2' not in lab.file.read_text()
 
 
-def test_other_options_of_a_transport_come_with_the_next_start(lab: Lab) -> None:
+def test_other_options_of_transport_and_cluster_come_with_the_next_start(lab: Lab) -> None:
     lab.images({"vol-1": 64 * MIB, "vol-2": 32 * MIB})
     with lab.start():
         code, text = lab.role("state.yml")
         assert code == 0, text
         lab.variables["spdk_target_transports"] = [{"trtype": "TCP", "options": {"max_io_size": 65536}}]
+        lab.variables["spdk_target_clusters"][0]["user"] = "admin"
         code, text = lab.role("state.yml")
-        assert code == 0 and "transport TCP differs in max_io_size" in text and recap(text, "changed") == 1, text
+        assert code == 0 and "transport TCP differs in max_io_size" in text and "cluster ceph differs in user_id" in text and recap(text, "changed") == 1, text
         assert '"max_io_size": 65536' in lab.file.read_text()
         lab.variables["spdk_target_transports"] = [{"trtype": "TCP", "options": {"no_such": 1}}]
         code, text = lab.role("state.yml")
         assert code == 2 and "has no option no_such" in text, text
     with lab.start("--json-ignore-init-errors") as target:
         assert [transport["max_io_size"] for transport in target.call("nvmf_get_transports")] == [65536]
+        assert [cluster["user_id"] for cluster in target.call("bdev_rbd_get_clusters_info")] == ["admin"]
 
 
 def namespaces(target: Simulator) -> list[Any]:
