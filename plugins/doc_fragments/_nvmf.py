@@ -151,7 +151,9 @@ options:
     choices: [present, absent]
     default: present
   purge: &purge
-    description: Whether hosts, listeners and namespaces that are not in a given list are removed, and so hosts from a namespace's list.
+    description:
+      - Whether hosts, listeners and namespaces that are not in a given list are removed, and so hosts from a namespace's list.
+      - Beside a list of subsystems it holds for all of them.
     type: bool
     default: false
   force: &force
@@ -162,7 +164,7 @@ options:
     type: bool
     default: false
   subsystems:
-    description: Many subsystems in one call over one connection, each with the options above.
+    description: Many subsystems in one call over one connection, each with the same options as a single one.
     type: list
     elements: dict
     suboptions:

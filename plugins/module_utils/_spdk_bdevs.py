@@ -67,7 +67,9 @@ class BdevManager:
         resize_unit: str | None = None,
         lease: LeaseOptions | None = None,
         snapshots: SnapshotWish | None = None,
+        keep_clusters: bool = False,
     ) -> None:
+        self.keep_clusters = keep_clusters
         self.leases = Leases(lease)
         self.snapshots = snapshots
         self.target = target
@@ -115,7 +117,7 @@ class BdevManager:
 
     def _plan_clusters(self, clusters: t.Sequence[t.Mapping[str, t.Any]], config_defaults: t.Mapping[str, t.Any] | None) -> list[str]:
         """Registered cluster names after this call."""
-        self._register, registered = clusters_to_register(self.target, clusters, config_defaults)
+        self._register, registered = clusters_to_register(self.target, clusters, config_defaults, self.keep_clusters)
         for params in self._register:
             after = {key: value for key, value in params.items() if key != "name"}
             self._cluster_changes.append(self._change("cluster", params["name"], "register", None, {"state": "present", **after}))

@@ -32,13 +32,14 @@ def has_clusters(table: ReleaseTable) -> bool:
 
 
 def clusters_to_register(
-    target: Target, clusters: t.Sequence[t.Mapping[str, t.Any]], config_defaults: t.Mapping[str, t.Any] | None = None
+    target: Target, clusters: t.Sequence[t.Mapping[str, t.Any]], config_defaults: t.Mapping[str, t.Any] | None = None, keep: bool = False
 ) -> tuple[list[dict[str, t.Any]], list[str]]:
     """Parameters of the calls that are needed, and the names that are registered after them.
 
     ``clusters`` is the module's option of that name; ``config_defaults`` (see :func:`cluster_params`) only goes into new ones.
-    Both are empty for a release without clusters. Raises :class:`HopError` for a cluster that is registered differently, as one in
-    use cannot be changed, and for what the release cannot honour; touches nothing.
+    Both are empty for a release without clusters. With ``keep`` a registered cluster stays what it is; otherwise :class:`HopError` is
+    raised for one that is registered differently, as one in use cannot be changed, and in any case for what the release cannot honour;
+    touches nothing.
     """
     if not has_clusters(target.table):
         bdev_access(clusters, target.table, config_defaults)
@@ -49,7 +50,9 @@ def clusters_to_register(
     for cluster in clusters:
         name = _once(cluster, seen)
         if name in existing:
-            _compare(existing[name], cluster_params(cluster))
+            target.check_call(REGISTER, cluster_params(cluster), name, "bdev")  # what the release lacks cannot be in it either
+            if not keep:
+                _compare(existing[name], cluster_params(cluster))
         else:
             params = cluster_params(cluster, target.table, config_defaults)
             target.check_call(REGISTER, params, name, "bdev")
@@ -214,7 +217,7 @@ def _compare(there: t.Mapping[str, t.Any], params: t.Mapping[str, t.Any]) -> Non
             f"the cluster is registered with another {option} ({detail})",
             obj=there["name"],
             hop="bdev",
-            remedy="register it under another name; a cluster in use cannot be changed or unregistered",
+            remedy="register it under another name, or change the start-up file and restart the target; a cluster in use cannot be changed or unregistered",
         )
 
 

@@ -11,6 +11,7 @@ clusters, read-only flags, ANA states. What no call shows is named as not readab
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 import typing as t
@@ -149,6 +150,45 @@ def compare(declared: Objects, saved: Objects | None, live: Live | None) -> tupl
                 }
         drifts.append(drift)
     return drifts, [{"kind": kind, "attribute": attribute, "objects": names} for (kind, attribute), names in sorted(unread.items())]
+
+
+#: By these hosts tell namespaces apart, and what is in them; parameters of the calls that make the object.
+IDENTITY: dict[str, tuple[str, ...]] = {
+    "namespace": ("bdev_name", "uuid", "nguid", "eui64"),
+    "bdev": ("pool_name", "namespace_name", "rbd_name"),
+    "controller": ("traddr",),
+    "subsystem": (),
+}
+
+
+def taken_at_the_next_start(declared: Objects, saved: Objects | None, live: Objects) -> dict[str, str]:
+    """What the target has now, would still have after a start from the saved file, and not after one from the declared document: text by NQN.
+
+    ``saved`` of None could not be read, so it may have everything. Bdevs count where they are a namespace.
+    """
+    exported = {entry["bdev_name"]: name.partition(" ")[0] for (kind, name), entry in live.items() if kind == "namespace" and entry.get("bdev_name")}
+    taken: dict[str, str] = {}
+    for (kind, name), there in live.items():
+        kept = there if saved is None else saved.get((kind, name))
+        if kind not in IDENTITY or kept is None:
+            continue
+        wanted = declared.get((kind, name))
+        if wanted is None:
+            what = f"the {kind} {name}"
+        else:
+            differs = [key for key in IDENTITY[kind] if wanted.get(key) and wanted[key] != there.get(key) and kept.get(key) in (None, there.get(key))]
+            if not differs:
+                continue
+            what = f"{' and '.join(differs)} of the {kind} {name}"
+        if kind == "bdev":
+            nqns = [exported[name]] if name in exported else []
+        elif kind == "controller":
+            nqns = [nqn for bdev, nqn in exported.items() if re.match(re.escape(name) + r"n[0-9]+(p[0-9]+)?$", bdev)]
+        else:
+            nqns = [name.partition(" ")[0]]
+        for nqn in nqns:
+            taken.setdefault(nqn, what)
+    return taken
 
 
 def _shown(kind: str, entry: t.Mapping[str, t.Any], attribute: str) -> t.Any:

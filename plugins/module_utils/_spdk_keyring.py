@@ -119,6 +119,9 @@ def check_file(name: str, path: str, process: TargetProcess) -> None:
     try:
         found = os.stat(process.root + path)
     except FileNotFoundError:
+        if process.root:
+            remedy = "put it into a directory that the container sees, or mount its own (the role: spdk_target_container_arguments)"
+            raise bad("does not exist in the target's container", remedy) from None
         raise bad("does not exist on the target's host", "put it there first, with mode 0600") from None
     except OSError as error:
         raise bad("cannot be looked at", "let the module run as root or as the target's user", str(error)) from None

@@ -143,8 +143,15 @@ def warn(module: AnsibleModule, texts: t.Sequence[str], most: int = 20) -> None:
         module.warn(f"and {len(texts) - most} more of the kind")
 
 
-def one_or_many(module: AnsibleModule, plural: str, names: t.Sequence[str]) -> list[dict[str, t.Any]]:
-    """The list option ``plural``, or the one object given by the options ``names``; an empty list if neither is given."""
-    if module.params[plural] is not None:
-        return [dict(entry) for entry in module.params[plural]]
-    return [{name: module.params[name] for name in names}]
+def one_or_many(module: AnsibleModule, plural: str, names: t.Sequence[str], for_all: t.Sequence[str] = ()) -> list[dict[str, t.Any]]:
+    """The list option ``plural``, or the one object given by the options ``names``; an empty list if neither is given.
+
+    Beside the list an option of a single object would say nothing, so it is an error, except switches in ``for_all``, which hold for every entry.
+    """
+    given = module.params[plural]
+    if given is None:
+        return [{name: module.params[name] for name in names}]
+    for name in names:
+        if name not in for_all and module.params[name] != module.argument_spec[name].get("default"):
+            module.fail_json(msg=f"{name} says nothing beside {plural}; give it in each entry of {plural}", changed=False)
+    return [{**entry, **{name: entry[name] or module.params[name] for name in for_all}} for entry in given]

@@ -33,6 +33,10 @@ DEFAULTS: dict[str, dict[str, t.Any]] = {
 }
 #: Calls that must come before the framework is initialised: a running target takes them no more.
 STARTUP_ONLY = ("nvmf_set_config", "nvmf_set_max_subsystems", "nvmf_set_crdt")
+#: Smallest block size of a bdev.
+MIN_BLOCK_SIZE = 512
+#: Calls that resize an image; the second is a patch's, in no release.
+RESIZES = ("bdev_rbd_resize", "resize_rbd_bdev")
 #: Calls that make nothing.
 _IGNORED = ("bdev_wait_for_examine",)
 _PRESENT_NAMES = {method.legacy: name for name, method in METHODS.items() if method.legacy}
@@ -265,6 +269,7 @@ def _check_references(call: Call, params: dict[str, t.Any], seen: dict[str, set[
             raise HopError(f"{kind} {name} is declared twice", obj=name, hop="bdev", call=call.method, remedy="declare each once")
         seen[kind].add(name)
 
+    _refuse_danger(call, params)
     if call.method == "bdev_rbd_register_cluster":
         new("cluster", params["name"])
         if any(key in SECRET_PARAMS for key in params.get("config_param") or {}):
@@ -315,6 +320,20 @@ def _check_references(call: Call, params: dict[str, t.Any], seen: dict[str, set[
                     call=call.method,
                     remedy="name the hosts and their keys, and set allow_any_host: false",
                 )
+
+
+def _refuse_danger(call: Call, params: t.Mapping[str, t.Any]) -> None:
+    """Raise for what ends a target, or cuts an image, at every start."""
+
+    def bad(message: str, remedy: str, cause: str) -> HopError:
+        return HopError(message, obj=str(params.get("name") or call.wire), hop="bdev", call=call.wire, cause=cause, remedy=remedy)
+
+    if call.method == "bdev_rbd_register_cluster" and not params["name"]:
+        raise bad("the cluster has no name", "give it a name", "SPDK before 26.05 ends at once when a cluster without a name is registered")
+    if call.method == "bdev_rbd_create" and params["block_size"] < MIN_BLOCK_SIZE:
+        raise bad(f"block_size {params['block_size']} is below {MIN_BLOCK_SIZE}", "use 512 or 4096", "SPDK before 26.05 ends at once with a block_size of 0")
+    if call.method in RESIZES:
+        raise bad("an image is not resized by a start-up file", "leave the call out", "every start would repeat it, and cut what grew meanwhile")
 
 
 def _need_bdev(name: str, obj: str, seen: dict[str, set[str]], need: t.Callable[[str, t.Any, str, str], None]) -> None:

@@ -140,15 +140,15 @@ class SubsystemManager:
             calls = [call for call in self.calls if call.stage == stage]
             if not calls:
                 continue
+            failure: HopError | None = None
             try:
                 outcomes = self.target.change([(call.method, call.params, call.nqn) for call in calls], "namespace", pipelined)
             except TimedOut as error:
                 again = SubsystemManager(self.target)
                 again.plan(wishes)
-                if any(call.stage == stage for call in again.calls):
-                    raise error
-                outcomes = [True] * len(calls)
-            failure = None
+                left = [(call.method, call.params) for call in again.calls]
+                outcomes = [error if (call.method, call.params) in left else True for call in calls]
+                failure = error if any(call.stage == stage for call in again.calls) else None
             for call, outcome in zip(calls, outcomes):
                 if isinstance(outcome, HopError):
                     failure = failure or outcome

@@ -29,6 +29,10 @@ ONLY_FOR: dict[str, str] = {
 }
 
 
+class TransportDiffersError(HopError):
+    """A transport has other options than it should; only a start with another start-up file brings them."""
+
+
 def _not_applied() -> None:
     """Stands in a change's ``apply``: the calls are sent together."""
 
@@ -77,7 +81,7 @@ class TransportManager:
                 continue
             differs = _differences(there, options)
             if differs:
-                raise HopError(
+                raise TransportDiffersError(
                     f"the transport {trtype} exists, and " + " and ".join(differs),
                     obj=trtype,
                     hop="path",

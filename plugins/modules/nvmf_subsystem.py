@@ -347,7 +347,7 @@ def main() -> None:
     check_timeout(module, "timeout")
     target, manager = None, None
     try:
-        wishes = wanted_subsystems(one_or_many(module, "subsystems", list(options)))
+        wishes = wanted_subsystems(one_or_many(module, "subsystems", list(options), ["purge"]))
         target = Target.open(module.params["socket"], module.params["timeout"])
         manager = SubsystemManager(target)
         manager.plan(wishes)

@@ -99,6 +99,11 @@ transports:
       description: Whether it was, or in check mode would be, created.
       type: bool
       sample: true
+restart_needed:
+  description: Whether it failed because a transport has other options, which only a start with another start-up file brings.
+  returned: failure
+  type: bool
+  sample: true
 rpc_calls:
   description: The changing calls that were sent, or in check mode would be sent.
   returned: always
@@ -176,7 +181,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import SPDK_OPTIONS, check_timeout, fail, one_or_many, warn
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import Target
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_transports import TransportManager
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_transports import TransportDiffersError, TransportManager
 
 
 def normalised(entries: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
@@ -219,10 +224,10 @@ def main() -> None:
         if not module.check_mode:
             manager.apply()
     except HopError as error:
-        results = {}
+        results: dict[str, t.Any] = {"restart_needed": isinstance(error, TransportDiffersError)}
         if manager is not None:
             done = [change.summary() for change in manager.changes.items if change.done]
-            results = {"changed": manager.changes.applied, "rpc_calls": target.sent, "changes": done}
+            results.update(changed=manager.changes.applied, rpc_calls=target.sent, changes=done)
         fail(module, error, **results)
     finally:
         if target is not None:

@@ -65,7 +65,7 @@ options:
     type: bool
     default: true
   images:
-    description: Many images in one call, each with the options above.
+    description: Many images in one call, each with the same options as a single one.
     type: list
     elements: dict
     suboptions:

@@ -48,7 +48,7 @@ options:
     description: Only this image.
     type: str
   places:
-    description: Many pools, RADOS namespaces or images in one call, each with the options above.
+    description: Many pools, RADOS namespaces or images in one call, each with the same options as a single one.
     type: list
     elements: dict
     suboptions:

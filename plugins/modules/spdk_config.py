@@ -48,6 +48,7 @@ options:
     description:
       - V(checked) reads only.
       - V(written) replaces the file in one step when it differs, and makes its directory where that is missing.
+      - It is refused while a connected host uses something that the present file has and the document has not (see O(force)).
     type: str
     choices: [checked, written]
     default: checked
@@ -63,6 +64,12 @@ options:
     description: Whether the file that is replaced is kept beside it, with the time in its name.
     type: bool
     default: true
+  force:
+    description:
+      - Whether the file is also replaced when the next start would take from connected hosts what a start with the present file gives them back,
+        a subsystem or namespace, or would make another volume of it.
+    type: bool
+    default: false
   fail_on_drift:
     description: Whether a drift is a failure. The file is written before.
     type: bool
@@ -211,9 +218,9 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_config import ConfigFile
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_drift import command_drift, compare, read_live, restart_reasons
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_drift import command_drift, compare, read_live, restart_reasons, taken_at_the_next_start
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_module import SPDK_OPTIONS, check_timeout, fail
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_startup import calls_of, check_document, objects_of
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_startup import Objects, calls_of, check_document, objects_of
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import Target
 
 
@@ -227,6 +234,30 @@ def connected_hosts(target: Target) -> list[dict[str, t.Any]] | None:
             return None
         found += [{"nqn": entry["nqn"], "hostnqn": controller["hostnqn"]} for controller in entry["controllers"]]
     return found
+
+
+def refuse_taking(target: Target, file: ConfigFile, declared: Objects, live: Objects) -> None:
+    """Raise when the declared document would take at the next start what a connected host has now; asks only where something would go."""
+    if not file.exists or not file.differs:
+        return
+    saved = None if file.broken is not None else objects_of(calls_of(file.saved, file.path))
+    taken = taken_at_the_next_start(declared, saved, live)
+    if not taken:
+        return
+    subsystems = [entry for entry in target.subsystems() if entry["nqn"] in taken]
+    target.add_controllers(subsystems)
+    for entry in subsystems:
+        hosts = None if entry["controllers"] is None else sorted({str(controller["hostnqn"]) for controller in entry["controllers"]})
+        if hosts == []:
+            continue
+        raise HopError(
+            f"the next start would take {taken[entry['nqn']]} from "
+            + (f"connected hosts: {', '.join(hosts)}" if hosts else f"hosts, and SPDK {target.table.name} cannot tell who is connected"),
+            obj=entry["nqn"],
+            hop="namespace",
+            cause=f"the target and {file.path} have it, the declared document has not; the file was left as it is",
+            remedy="declare it, or remove it first (nvmeof.spdk.nvmf_subsystem) once no host uses it, or set force",
+        )
 
 
 def sentence(drifts: t.Sequence[t.Mapping[str, t.Any]]) -> str:
@@ -248,6 +279,7 @@ def main() -> None:
             "live": {"type": "bool", "default": True},
             "replace": {"type": "bool", "default": True},
             "backup": {"type": "bool", "default": True},
+            "force": {"type": "bool", "default": False},
             "fail_on_drift": {"type": "bool", "default": False},
             "command_line": {"type": "list", "elements": "str"},
             "restart_reasons": {"type": "list", "elements": "str", "default": []},
@@ -264,12 +296,14 @@ def main() -> None:
             target = Target.open(params["socket"], params["timeout"])
         declared = objects_of(check_document(params["config"], None if target is None else target.table))
         file = ConfigFile(module, params["path"], params["config"])
+        live = None if target is None else read_live(target)
         if params["state"] == "written":
+            if target is not None and live is not None and params["replace"] and not params["force"]:
+                refuse_taking(target, file, declared, live.objects)
             write(module, file, results)
         elif file.broken is not None:
             raise file.broken
         saved = declared if params["state"] == "written" and params["replace"] else objects_of(calls_of(file.saved or {"subsystems": []}, params["path"]))
-        live = None if target is None else read_live(target)
         results["drifts"], results["not_readable"] = compare(declared, saved, live)
         if params["live"] and params["command_line"]:
             drift = command_drift(params["command_line"], params["socket"])

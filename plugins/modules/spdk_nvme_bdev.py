@@ -52,7 +52,7 @@ options:
     type: bool
     default: false
   controllers:
-    description: Many controllers in one call, each with the options above.
+    description: Many controllers in one call, each with the same options as a single one.
     type: list
     elements: dict
     suboptions:

@@ -121,7 +121,7 @@ options:
     type: bool
     default: false
   bdevs:
-    description: Many bdevs in one call over one connection, each with the options above.
+    description: Many bdevs in one call over one connection, each with the same options as a single one.
     type: list
     elements: dict
     suboptions:
@@ -202,6 +202,12 @@ options:
       core_mask:
         description: CPU cores of the connection's threads. Needs SPDK 23.05.
         type: str
+  keep_clusters:
+    description:
+      - Whether a cluster that is registered with other settings than O(clusters) says is used as it is. Otherwise that is an error.
+      - Other settings come with a restart; M(nvmeof.spdk.spdk_config) writes them and says that one is needed.
+    type: bool
+    default: false
   config_defaults:
     description:
       - Entries that are added to O(clusters[].config_param) of clusters that are registered now, where the release takes them beside a configuration
@@ -508,6 +514,7 @@ def main() -> None:
             "bdevs": {"type": "list", "elements": "dict", "options": bdev_options()},
             "clusters": {"type": "list", "elements": "dict", "options": clusters, "default": []},
             "config_defaults": {"type": "dict", "default": {}},
+            "keep_clusters": {"type": "bool", "default": False},
             "wait_timeout": {"type": "int", "default": 60},
             "resize_unit": {"type": "str", "choices": ["bytes", "mib"]},
         },
@@ -532,6 +539,7 @@ def main() -> None:
             resize_unit=module.params["resize_unit"],
             lease=lease_options(module),
             snapshots=snapshot_wish(module),
+            keep_clusters=module.params["keep_clusters"],
         )
         manager.plan(items, module.params["clusters"], module.params["config_defaults"])
         if module.check_mode:

@@ -67,7 +67,7 @@ options:
     type: bool
     default: false
   disks:
-    description: Many disks in one call over one connection, each with the options above.
+    description: Many disks in one call over one connection, each with the same options as a single one.
     type: list
     elements: dict
     suboptions:

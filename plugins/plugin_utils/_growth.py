@@ -276,7 +276,7 @@ def _hand_out(work: dict[str, dict[str, list[dict[str, t.Any]]]], volume: t.Mapp
     # A target that can reach Ceph grows its own image; otherwise the first Ceph client does, and the targets follow.
     if readers and not targets & set(readers):
         work["images"].setdefault(readers[0], []).append(
-            {"pool": volume["pool"], "rados_namespace": volume["rados_namespace"] or "", "image": volume["image"], "size": size}
+            {"pool": volume["pool"], "rados_namespace": volume["rados_namespace"] or "", "image": volume["image"], "state": "grown", "size": size}
         )
     for reading in readings["bdev"]:
         if not reading.get("silent"):

@@ -178,6 +178,8 @@ def _namespaces_of(name: str, subsystem: t.Mapping[str, t.Any], declared: Declar
     known: dict[int, dict[str, t.Any]] = {}
     loose = []
     for namespace in subsystem.get("namespaces") or []:
+        if namespace.get("state") == "absent":
+            continue
         bdev = declared[name]["bdevs"].get(namespace.get("bdev"), {})
         label = label_of(bdev.get("pool"), bdev.get("rados_namespace"), bdev.get("image"))
         uuid = str(namespace.get("uuid") or bdev.get("uuid") or "").lower()

@@ -201,7 +201,7 @@ class _Renderer:
     def namespaces(self, subsystem: t.Mapping[str, t.Any], found: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
         calls = []
         bdevs = {bdev.get("name"): bdev for bdev in self.bdevs}
-        for namespace in subsystem.get("namespaces") or []:
+        for namespace in _present(subsystem.get("namespaces")):
             nsid, seen = self._nsid(subsystem, namespace, found)
             # a namespace that is not live, because its image is missing, has the identity that it will have
             uuid = seen.get("uuid") or namespace.get("uuid") or (bdevs.get(namespace["bdev"]) or {}).get("uuid")
@@ -222,7 +222,7 @@ class _Renderer:
 
     def namespace_hosts(self, subsystem: t.Mapping[str, t.Any], found: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
         calls = []
-        for namespace in subsystem.get("namespaces") or []:
+        for namespace in _present(subsystem.get("namespaces")):
             for host in namespace.get("hosts") or []:
                 nsid, _seen = self._nsid(subsystem, namespace, found)
                 calls.append(self.call("nvmf_ns_add_host", {"nqn": subsystem["nqn"], "nsid": nsid, "host": host}, f"{subsystem['nqn']} namespace {nsid}"))

@@ -150,3 +150,15 @@ def eventually(check: Any, timeout: float = 10.0) -> Any:
         if value or time.monotonic() > end:
             return value
         time.sleep(0.005)
+
+
+def tell(control: str, switches: dict) -> dict:
+    """One message to the control socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(control + ".client")
+        try:
+            sock.settimeout(10)
+            sock.sendto(json.dumps(switches).encode(), control)
+            return json.loads(sock.recv(65536))
+        finally:
+            Path(control + ".client").unlink()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.nvmeof.spdk.plugins.plugin_utils._startup_config import render
-from simulator_process import ROOT, Simulator
+from simulator_process import ROOT, Simulator, tell
 
 sys.path.insert(0, str(ROOT / "tests"))
 
@@ -84,6 +84,7 @@ class Deployed:
 
     def start(self, *options: str) -> Simulator:
         environment = {"SPDK_SIM_BACKEND": "memory", "SPDK_SIM_MEMORY_FILE": str(self.directory / "ceph.json")}
+        environment["SPDK_SIM_CONTROL"] = str(self.directory / "control")
         self.target = Simulator(self.directory, "--json", str(self.file), *options, environment=environment)
         return self.target
 
@@ -276,3 +277,52 @@ def test_other_arguments_than_the_units_need_a_restart(deployed: Deployed) -> No
     told = deployed.config(command_line=running, restart_reasons=["the image is another"])
     assert told["restart_needed"][-1] == "the image is another" and told["connected"] == []
     assert os.path.basename(checked["path"]) == "spdk_tgt.json"
+
+
+def used_by(deployed: Deployed, *hosts: str) -> None:
+    """The simulator shows controllers of hosts that are not there."""
+    tell(str(deployed.directory / "control"), {"controllers": {NQN: list(hosts)}})
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda declared: declared.update(subsystems=[]), f"the subsystem {NQN}"),
+        (lambda declared: declared["subsystems"][0]["namespaces"].pop(2), f"the namespace {NQN} namespace 7"),
+        (lambda declared: declared["bdevs"][2].update(image="vol-4"), "rbd_name of the bdev vol-3"),
+    ],
+)
+def test_the_file_keeps_what_connected_hosts_use(deployed: Deployed, change: Any, words: str, check: bool) -> None:
+    before = deployed.file.read_text()
+    change(deployed.declared)
+    used_by(deployed, HOST)
+    refused = deployed.config(check=check, state="written")
+    assert refused["failed"] and words in refused["msg"] and HOST in refused["msg"] and not refused["changed"], refused
+    assert deployed.file.read_text() == before and "force" in refused["error"]["remedy"]
+    assert not deployed.config(check=check)["failed"]  # looking is free
+    assert not deployed.config(check=check, state="written", replace=False)["changed"]
+    forced = deployed.config(check=check, state="written", force=True)
+    assert forced["changed"] and not forced["failed"]
+    deployed.file.write_text(before)
+    used_by(deployed)
+    free = deployed.config(check=check, state="written")
+    assert free["changed"] and not free["failed"], free
+
+
+def test_the_file_keeps_the_identity_of_a_namespace_that_a_host_uses(deployed: Deployed) -> None:
+    used_by(deployed, HOST)
+    for namespace in deployed.found["subsystems"][0]["namespaces"]:
+        namespace["uuid"] = namespace["uuid"][:-1] + "f"
+    refused = deployed.config(state="written")
+    assert refused["failed"] and f"uuid of the namespace {NQN} namespace" in refused["msg"]
+
+
+def test_what_a_start_would_not_bring_back_anyway_does_not_keep_the_file(deployed: Deployed) -> None:
+    used_by(deployed, HOST)
+    deployed.call("bdev_malloc_create", {"name": "by-hand", "num_blocks": 2048, "block_size": 512})
+    deployed.call("nvmf_subsystem_add_ns", {"nqn": NQN, "namespace": {"bdev_name": "by-hand", "nsid": 9}})
+    deployed.declared["max_subsystems"] = 77
+    written = deployed.config(state="written")
+    assert written["changed"] and not written["failed"]
+    assert ("namespace", f"{NQN} namespace 9") in {(drift["kind"], drift["object"]) for drift in written["drifts"]}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulator_process import ROOT, Simulator
+from simulator_process import ROOT, Simulator, tell
 
 MIB = 1024 * 1024
 NQN = "nqn.2016-06.io.spdk:role"
@@ -57,8 +57,9 @@ class Lab:
     def images(self, images: dict[str, int], users: tuple[str, ...] = ("admin", "spdk")) -> None:
         (self.directory / "ceph.json").write_text(json.dumps({"users": list(users), "pools": {"pool-1": images}}))
 
-    def start(self, *options: str) -> Simulator:
+    def start(self, *options: str, control: str = "") -> Simulator:
         environment = {"SPDK_SIM_BACKEND": "memory", "SPDK_SIM_MEMORY_FILE": str(self.directory / "ceph.json")}
+        environment |= {"SPDK_SIM_CONTROL": control} if control else {}
         return Simulator(self.directory, "--json", str(self.file), *options, environment=environment)
 
     def role(self, tasks: str, *options: str) -> tuple[int, str]:
@@ -116,6 +117,51 @@ def test_one_missing_image_keeps_nothing_else_away_and_the_second_run_changes_no
         assert code == 0 and recap(text, "changed") == 0, text
         code, text = lab.role("state.yml", "--check")
         assert code == 0 and recap(text, "changed") == 0, text
+
+
+@pytest.mark.parametrize("purge", ["false", "true"])
+def test_what_is_not_declared_any_more_is_purged_on_demand_and_never_taken_from_a_connected_host(lab: Lab, purge: str) -> None:
+    lab.images({"vol-1": 64 * MIB, "vol-2": 32 * MIB})
+    lab.variables["spdk_target_purge"] = purge
+    control = str(lab.directory / "control")
+    with lab.start(control=control) as target:
+        code, text = lab.role("state.yml")
+        assert code == 0, text
+        saved = lab.file.read_text()
+        lab.variables["spdk_target_subsystems"][0]["namespaces"].pop()
+        tell(control, {"controllers": {NQN: ["nqn.h:1"]}})
+        for options in ((), ("--check",)):
+            code, text = lab.role("state.yml", *options)
+            words = f"would take the namespace {NQN} namespace 2 from connected hosts: nqn.h:1" if purge == "false" else "from connected hosts: nqn.h:1"
+            assert code == 2 and words in " ".join(text.split()), text
+        assert lab.file.read_text() == saved and len(namespaces(target)) == 2
+        tell(control, {"controllers": {}})
+        code, text = lab.role("state.yml")
+        assert code == 0 and recap(text, "changed") == (2 if purge == "true" else 1), text
+        assert len(namespaces(target)) == (1 if purge == "true" else 2) and '"nsid": 2' not in lab.file.read_text()
+
+
+def test_other_options_of_transport_and_cluster_come_with_the_next_start(lab: Lab) -> None:
+    lab.images({"vol-1": 64 * MIB, "vol-2": 32 * MIB})
+    with lab.start():
+        code, text = lab.role("state.yml")
+        assert code == 0, text
+        lab.variables["spdk_target_transports"] = [{"trtype": "TCP", "options": {"max_io_size": 65536}}]
+        lab.variables["spdk_target_clusters"][0]["user"] = "admin"
+        code, text = lab.role("state.yml")
+        assert code == 0 and "transport TCP differs in max_io_size" in text and "cluster ceph differs in user_id" in text and recap(text, "changed") == 1, text
+        assert '"max_io_size": 65536' in lab.file.read_text()
+        lab.variables["spdk_target_transports"] = [{"trtype": "TCP", "options": {"no_such": 1}}]
+        code, text = lab.role("state.yml")
+        assert code == 2 and "has no option no_such" in text, text
+    with lab.start("--json-ignore-init-errors") as target:
+        assert [transport["max_io_size"] for transport in target.call("nvmf_get_transports")] == [65536]
+        assert [cluster["user_id"] for cluster in target.call("bdev_rbd_get_clusters_info")] == ["admin"]
+
+
+def namespaces(target: Simulator) -> list[Any]:
+    (subsystem,) = [entry for entry in target.call("nvmf_get_subsystems") if entry["nqn"] == NQN]
+    return subsystem["namespaces"]
 
 
 def test_a_listener_gets_the_targets_address_in_its_network(lab: Lab) -> None:

@@ -7,11 +7,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Iterator
 
 import pytest
-from simulator_process import Answer, Simulator, connect, eventually, exchange
+from simulator_process import Answer, Simulator, connect, eventually, exchange, tell
 
 MIB = 1024 * 1024
 MEMORY = {"users": ["admin"], "pools": {"p": {"a": 64 * MIB}}}
@@ -116,20 +115,6 @@ def test_the_fault_switches(tmp_path_factory: pytest.TempPathFactory) -> None:
             tell(control, {"freeze": False})
             assert exchange(sock, b"", 1)[0][0]["id"] == 1
         assert "error" in tell(control, {"nonsense": 1})
-
-
-def tell(control: str, switches: dict) -> dict:
-    """One message to the control socket."""
-    import socket
-
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.bind(control + ".client")
-        try:
-            sock.settimeout(10)
-            sock.sendto(json.dumps(switches).encode(), control)
-            return json.loads(sock.recv(65536))
-        finally:
-            Path(control + ".client").unlink()
 
 
 def test_outside_growth_is_followed_without_a_call(simulator: Simulator) -> None:

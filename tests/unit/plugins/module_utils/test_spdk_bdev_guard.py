@@ -102,6 +102,15 @@ def test_a_deletion_waits_for_the_news_of_a_resize(make_target, ceph, release, w
     assert (len(looks) > 1) is waits and "a" not in fake.bdevs
 
 
+def test_deletions_come_before_the_first_resize_of_the_call(fake, ceph):
+    fake.add_bdev("a", "p", "one")
+    fake.add_bdev("b", "p", "two")
+    seen = []
+    ceph.before_resize = lambda: seen.append(sorted(fake.bdevs))
+    run(fake, ceph, wish(name="b", state="grown", size="128M"), wish(name="a", state="absent"))
+    assert seen == [["b"]] and ceph.images[("p", "two")] == 128 * MIB
+
+
 def test_a_deletion_does_not_need_ceph(fake, ceph):
     fake.add_bdev("a", "p", "one")
     ceph.unreadable = True

@@ -203,6 +203,22 @@ def test_a_registered_cluster_is_left_alone_or_an_error(fake, ceph):
     assert "another user" in failure(fake, ceph, clusters=[{"name": "c0", "user": "admin"}]).message
 
 
+def test_a_registered_cluster_may_be_kept_as_it_is(fake, ceph):
+    fake.clusters["c0"] = {"cluster_name": "c0", "user_id": "spdk"}
+    with Target.open(fake.path, 10) as target:
+        manager = BdevManager(target, lambda: ceph, keep_clusters=True)
+        manager.plan([], [{"name": "c0", "user": "admin"}, {"name": "c1", "user": "admin"}])
+        manager.apply([])
+    assert mutating(fake) == ["bdev_rbd_register_cluster"] and fake.clusters["c0"]["user_id"] == "spdk" and fake.clusters["c1"]["user_id"] == "admin"
+
+
+def test_what_the_release_lacks_is_an_error_of_a_registered_cluster_too(make_target, ceph):
+    fake = make_target((23, 1))
+    fake.clusters["c0"] = {"cluster_name": "c0"}
+    error = failure(fake, ceph, clusters=[{"name": "c0", "core_mask": "0x1"}])
+    assert "core_mask" in error.message and "23.05" in error.remedy
+
+
 def opened(fake, name="a"):
     return {key: value for key, value in fake.bdevs[name]["driver_specific"]["rbd"].items() if key in ("user_id", "config")}
 

@@ -10,6 +10,7 @@ from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_config import ma
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_drift import NOT_READABLE, Live, compare, restart_reasons
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_release import ReleaseTable
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_startup import calls_of, check_document, config_calls, objects_of
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystem_facts import DISCOVERY_NQN
 
 NQN = "nqn.2016-06.io.spdk:cnode1"
 ADDRESS = {"trtype": "TCP", "adrfam": "IPv4", "traddr": "127.0.0.1", "trsvcid": "4420"}
@@ -119,3 +120,24 @@ def test_a_method_that_the_target_does_not_list():
     for call in (("sock_impl_set_options", {}), ("nvmf_set_crdt", {"crdt1": 1}), ("nvmf_create_transport", {"trtype": "TCP", "zcop": True})):
         with pytest.raises(HopError):
             check_document(document(call), table)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (("bdev_rbd_create", {"name": "a", "pool_name": "p", "rbd_name": "i", "block_size": 0}), "block_size 0 is below 512"),
+        (("construct_rbd_bdev", {"name": "a", "pool_name": "p", "rbd_name": "i", "block_size": 511}), "block_size 511 is below 512"),
+        (("bdev_rbd_create", {"name": "a", "pool_name": "p", "rbd_name": "i"}), "lacks the parameter 'block_size'"),
+        (("bdev_rbd_create", {"name": "a", "pool_name": "p", "rbd_name": "i", "block_size": "512"}), "has the wrong type"),
+        (("bdev_rbd_register_cluster", {"name": ""}), "has no name"),
+        (("bdev_rbd_register_cluster", {"name": None}), "has no name"),
+        (("bdev_rbd_register_cluster", {}), "lacks the parameter 'name'"),
+        (("bdev_rbd_resize", {"name": "a", "new_size": 64}), "not resized by a start-up file"),
+        (("resize_rbd_bdev", {"name": "a", "size": 64}), "not resized by a start-up file"),
+        (("nvmf_delete_subsystem", {"nqn": DISCOVERY_NQN}), "not declared before"),
+    ],
+)
+def test_what_would_end_a_target_or_cut_an_image_at_every_start(call, words):
+    with pytest.raises(HopError) as caught:
+        check_document(document(call, section="bdev"))
+    assert words in caught.value.message and caught.value.remedy

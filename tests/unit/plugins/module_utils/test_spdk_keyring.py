@@ -117,6 +117,9 @@ def test_a_file_in_the_container_of_the_target(tmp_path):
     (inner / "k1").write_text(SECRET)
     (inner / "k1").chmod(0o600)
     check_file("k1", "/keys/k1", TargetProcess(os.getuid(), str(tmp_path)))
+    with pytest.raises(HopError, match="does not exist in the target's container") as caught:
+        check_file("k2", "/keys/k2", TargetProcess(os.getuid(), str(tmp_path)))
+    assert "mount" in caught.value.remedy
 
 
 def test_a_bad_file_is_an_error_also_of_a_key_that_is_there(fake, file):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import pytest
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_methods import METHODS, RELEASES, TRANSPORT_OPTIONS
@@ -88,3 +89,19 @@ def test_types_of_transport_options():
     rows = SOURCE["methods"]["nvmf_create_transport"]["params"]
     for option, (_span, kind) in TRANSPORT_OPTIONS.items():
         assert KINDS[rows[option][-1][2]] is kind, option
+
+
+#: What no person calls: how a target is asked what it is, whether it is ready; and what the collection never sends.
+NOT_FOR_PEOPLE = {
+    *("rpc_get_methods", "spdk_get_version", "framework_start_init", "framework_wait_init", "bdev_wait_for_examine"),
+    *("bdev_rbd_unregister_cluster", "nvmf_subsystem_get_qpairs"),
+}
+
+
+def test_every_call_has_its_place_in_the_documentation():
+    root = os.path.dirname(TESTS)
+    with open(os.path.join(root, "docs", "calls.md"), encoding="utf-8") as file:
+        named = set(re.findall(r"`([a-z_]+)`", file.read()))
+    known = {name: method for name, method in METHODS.items() if name not in NOT_FOR_PEOPLE}
+    assert [name for name in known if name not in named] == []
+    assert [method.legacy for method in known.values() if method.legacy and method.legacy not in named] == []

@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystem_wish import derived_serial, wanted_subsystems
 from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_subsystems import SubsystemManager
-from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import Target
+from ansible_collections.nvmeof.spdk.plugins.module_utils._spdk_target import Target, TimedOut
 
 NQN = "nqn.2026-01.org.example:vols"
 HOST = "nqn.2014-08.org.nvmexpress:uuid:4ca08835-0e71-4c63-85af-4b201ffa646d"
@@ -178,6 +178,23 @@ def test_a_lost_answer_is_read_again(ready):
     run(ready, {"nqn": NQN, "hosts": [HOST]}, timeout=0.4)
     assert [method for method, _params in ready.calls].count("nvmf_create_subsystem") == 1
     assert list(ready.subsystems[NQN]["hosts"]) == [HOST]
+
+
+def test_of_lost_answers_what_happened_is_told_and_nothing_is_sent_twice(ready, monkeypatch):
+    run(ready, {"nqn": NQN})
+    original = ready.nvmf_subsystem_add_ns
+    ready.silent.add("nvmf_subsystem_add_ns")
+    monkeypatch.setattr(ready, "nvmf_subsystem_add_ns", lambda nqn, namespace: original(nqn, namespace) if namespace["bdev_name"] == "a" else None)
+    ready.calls.clear()
+    wishes = wanted_subsystems([{"nqn": NQN, "namespaces": [namespace("a", 1), namespace("b", 2)], "listeners": [listener()]}])
+    with Target.open(ready.path, 1) as target:
+        manager = SubsystemManager(target)
+        manager.plan(wishes)
+        with pytest.raises(TimedOut):
+            manager.apply(wishes)
+    assert [change.after["namespaces"][0]["bdev"] for change in manager.changes.items if change.done] == ["a"]
+    sent = [method for method, _params in ready.calls if "_add_" in method]
+    assert sent == ["nvmf_subsystem_add_ns"] * 2  # and no listener
 
 
 def test_a_listener_the_target_refuses(fake):

@@ -49,6 +49,9 @@ def test_a_pair_that_fits_has_no_problem() -> None:
     hostvars["t2"]["spdk_target_subsystems"][0]["namespaces"][0]["uuid"] = UUID.upper()
     assert target_pairs(hostvars, TARGETS) == []
     assert target_pairs(hostvars, TARGETS, "true") == []
+    # one that is to go need not be on the other
+    subsystem_of(hostvars)["namespaces"].append({"bdev": "vol-3", "state": "absent"})
+    assert target_pairs(hostvars, TARGETS) == []
 
 
 def subsystem_of(hostvars: dict[str, t.Any], name: str = "t2") -> dict[str, t.Any]:

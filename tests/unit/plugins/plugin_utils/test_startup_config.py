@@ -189,6 +189,10 @@ def test_ana_states_before_a_listener_could_be_added_with_one() -> None:
 def test_absent_objects_are_left_out() -> None:
     gone = {"clusters": CLUSTERS, "bdevs": [{**BDEVS[0], "state": "absent"}], "subsystems": [{**SUBSYSTEMS[0], "state": "absent"}]}
     assert methods(render(gone)) == ["bdev_rbd_register_cluster", "bdev_wait_for_examine"]
+    # a namespace that is to go does not come back at the next start
+    old = {"bdev": "vol-1", "nsid": 3, "auto_visible": False, "hosts": ["nqn.host:1"], "state": "absent"}
+    names = methods(render(DECLARED | {"subsystems": [{**SUBSYSTEMS[0], "namespaces": [old]}]}, FOUND))
+    assert "nvmf_create_subsystem" in names and not {"nvmf_subsystem_add_ns", "nvmf_ns_add_host"} & set(names)
 
 
 def test_an_identity_that_would_change_at_the_next_start_is_refused() -> None:

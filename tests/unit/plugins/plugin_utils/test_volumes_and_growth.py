@@ -346,7 +346,7 @@ def test_a_target_without_ceph_leaves_the_image_to_a_ceph_client() -> None:
     )
     made = plan(build(measurements), "2G")
     assert made["targets"]["t1"][0]["image_size"] == f"{2 * GIB}B"
-    assert made["images"] == {"c1": [{"pool": "pool-1", "rados_namespace": "", "image": "vol-1", "size": f"{2 * GIB}B"}]}
+    assert made["images"] == {"c1": [{"pool": "pool-1", "rados_namespace": "", "image": "vol-1", "state": "grown", "size": f"{2 * GIB}B"}]}
 
 
 def test_the_outcome_fails_on_what_still_lags_and_forgives_only_a_guest_without_agent() -> None:
