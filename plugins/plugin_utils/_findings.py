@@ -16,7 +16,7 @@ import typing as t
 
 from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import human
 
-from ._findings_fleet import SEVERITIES, Fleet, Volume, live_paths, note_targets, same_ip, some
+from ._findings_fleet import ANY_ADDRESS, SEVERITIES, Fleet, Volume, live_paths, note_targets, same_ip, some
 from ._findings_hosts import domains, layers_between, told_by_hosts, told_by_targets
 from ._gaps import connected
 from ._verdict import hop_bytes
@@ -47,14 +47,17 @@ def _silent_targets(fleet: Fleet) -> None:
         for listener in subsystem.get("listeners") or []
     }
     led: dict[str, tuple[list[str], list[Volume]]] = {}
+    doubtful = False
     for host, measured in fleet.hosts.items():
         for namespace in measured.get("namespaces") or []:
             volumes = fleet.of_uuid(namespace.get("uuid"))
             may = {reading["host"] for volume in volumes for reading in volume["readings"]["bdev"] if reading.get("silent")}
             for path in namespace.get("paths") or []:
                 away = path.get("transport") in ("pcie", None) or path.get("state") != "live"
-                if away or (namespace.get("nqn"), same_ip(path.get("traddr")), str(path.get("trsvcid"))) in answering:
+                nqn, port = namespace.get("nqn"), str(path.get("trsvcid"))
+                if away or (nqn, same_ip(path.get("traddr")), port) in answering:
                     continue
+                doubtful = doubtful or any((nqn, address, port) in answering for address in ANY_ADDRESS)
                 for name in silent:
                     if name in may or not volumes:
                         paths, touched = led.setdefault(name, ([], []))
@@ -62,7 +65,8 @@ def _silent_targets(fleet: Fleet) -> None:
                         touched += volumes
     for name, (paths, touched) in led.items():
         text = f"not heard of its target: {fleet.measurements[name]['errors']['target']}; paths that look live "
-        text += "lead there" if len(led) == 1 else f"lead there, or to {some(other for other in led if other != name)}"
+        others = [other for other in led if other != name] + (["a target that listens on all of its addresses"] if doubtful else [])
+        text += f"lead there, or to {some(others)}" if others else "lead there"
         text += f": {some(dict.fromkeys(paths))}; what they serve is unknown"
         remedy = "let the target answer, or stop it so that hosts leave it; never rescan these controllers before it was read"
         fleet.add("warning", "silent-target", "bdev", name, name, text, remedy, touches=touched or fleet.of_host(name))

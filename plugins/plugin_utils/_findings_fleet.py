@@ -13,6 +13,8 @@ import typing as t
 
 SEVERITIES = ("critical", "warning", "info")
 
+#: A listener on every address that its host has.
+ANY_ADDRESS = ("0.0.0.0", "::")
 #: How many names a text lists before it counts the rest.
 _NAMED = 6
 
@@ -35,7 +37,10 @@ def same_ip(address: t.Any) -> str:
 
 
 def note_targets(volumes: t.Sequence[dict[str, t.Any]], measurements: t.Mapping[str, dict[str, t.Any]]) -> None:
-    """Write into every path's reading which target is behind it (``target``: host name, or null), by the listeners' addresses."""
+    """Write into every path's reading which target is behind it (``target``: host name, or null), by the listeners' addresses.
+
+    ``may_lead_to`` has all that it can be: several targets listen on all of their addresses, or two on one address.
+    """
     listeners: dict[tuple[str, str, str], list[str]] = {}
     for name, measured in measurements.items():
         for subsystem in (measured.get("target") or {}).get("subsystems") or []:
@@ -44,8 +49,11 @@ def note_targets(volumes: t.Sequence[dict[str, t.Any]], measurements: t.Mapping[
                 listeners.setdefault(key, []).append(name)
     for volume in volumes:
         for reading in volume["readings"]["path"]:
-            behind = listeners.get((reading.get("nqn") or "", same_ip(reading.get("traddr")), str(reading.get("trsvcid")))) or []
-            reading["target"] = behind[0] if len(behind) == 1 else None
+            nqn, port = reading.get("nqn") or "", str(reading.get("trsvcid"))
+            behind = listeners.get((nqn, same_ip(reading.get("traddr")), port)) or []
+            behind = behind or [name for address in ANY_ADDRESS for name in listeners.get((nqn, address, port)) or []]
+            reading["may_lead_to"] = list(dict.fromkeys(behind))
+            reading["target"] = reading["may_lead_to"][0] if len(reading["may_lead_to"]) == 1 else None
 
 
 class Fleet:
@@ -144,5 +152,5 @@ class Fleet:
 
 
 def live_paths(volume: Volume, target: str) -> list[dict[str, t.Any]]:
-    """The volume's paths that look live and lead to this target."""
-    return [reading for reading in volume["readings"]["path"] if reading.get("state") == "live" and reading.get("target") == target]
+    """The volume's paths that look live and lead, or may lead, to this target."""
+    return [reading for reading in volume["readings"]["path"] if reading.get("state") == "live" and target in (reading.get("may_lead_to") or [])]

@@ -445,6 +445,21 @@ def test_a_live_path_to_a_bad_target_is_named() -> None:
     assert "behind h4 nvme1, h5 nvme1, h6 nvme1" in item["text"] and f"t4 {SIZE}" in item["text"]
 
 
+@pytest.mark.parametrize("wild", [("t4",), ("t3", "t4")])
+def test_a_target_that_listens_on_all_its_addresses_is_behind_the_paths_that_nobody_else_explains(wild: tuple[str, ...]) -> None:
+    """With two of them nobody knows which path leads where, so the stale one may be behind each."""
+    measurements = fleet()
+    stale_target(measurements)
+    for name in wild:
+        subsystem(measurements, name)["listeners"][0]["traddr"] = "0.0.0.0"
+    (item,) = found_in(measurements)
+    assert (item["kind"], item["host"]) == ("stale-target", "t4")
+    assert ("h4 nvme0" in item["text"]) == (len(wild) == 2) and "h4 nvme1" in item["text"]
+    measurements["t4"] = {"errors": {"target": "no answer"}}
+    (item,) = [item for item in found_in(measurements) if item["host"] == "t4"]
+    assert item["kind"] == "silent-target" and ("or to a target that listens on all" in item["text"]) == (len(wild) == 2)
+
+
 def test_layers_are_named_with_what_a_growth_needs_and_are_no_lag() -> None:
     measurements = fleet()
     luks_between(measurements)
