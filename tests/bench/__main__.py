@@ -19,6 +19,7 @@ import time
 import typing as t
 from pathlib import Path
 
+import killed_runs
 import lost_hosts
 import options as settings
 import rpc_level
@@ -97,6 +98,8 @@ class Bench:
             self.sizes("repeated-growth", size)
         if "lost-hosts" in self.options.runs:
             size = lost_hosts.run(self, size)
+        if "killed-runs" in self.options.runs:
+            size = killed_runs.run(self, size)
         if "one-volume" in self.options.runs:
             self.play("one-volume", "grow_volume", size="3G", volume=f"{POOL}/vol-{one}")
             self.sizes("one-volume", ONE, [one])

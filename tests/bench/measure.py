@@ -62,24 +62,29 @@ class Runner:
         self.inventory = RUN / "inventory.json"
         self.inventory.write_text(json.dumps(fleet.inventory()), encoding="ascii")
 
+    def environment(self) -> dict[str, str]:
+        """What ansible-playbook runs with: the settings of ``playbooks``, and nothing of the machine's."""
+        return {
+            **os.environ,
+            "ANSIBLE_CONFIG": str(ROOT / "playbooks" / "ansible.cfg"),
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(RUN / "ssh" / "masters"),
+            "ANSIBLE_LOCAL_TEMP": str(RUN / "home" / "local"),
+            "HOME": str(RUN / "home"),
+            "TMPDIR": str(RUN / "tmp"),
+            **({"ANSIBLE_FORKS": str(self.fleet.options.forks)} if self.fleet.options.forks else {}),
+        }
+
     def play(self, name: str, playbook: str, check: bool = False, **variables: t.Any) -> dict[str, t.Any]:
         """The measurements of one run; its output goes to ``NAME.log``."""
         options = self.fleet.options
         events = RUN / "events.json"
         events.unlink(missing_ok=True)
         env = {
-            **os.environ,
-            "ANSIBLE_CONFIG": str(ROOT / "playbooks" / "ansible.cfg"),
+            **self.environment(),
             "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callback"),
             "ANSIBLE_CALLBACKS_ENABLED": "bench_times",
-            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(RUN / "ssh" / "masters"),
-            "ANSIBLE_LOCAL_TEMP": str(RUN / "home" / "local"),
             "BENCH_EVENTS": str(events),
-            "HOME": str(RUN / "home"),
-            "TMPDIR": str(RUN / "tmp"),
         }
-        if options.forks:
-            env["ANSIBLE_FORKS"] = str(options.forks)
         command = ["ansible-playbook", "-i", str(self.inventory), f"{PREFIX}{playbook}", "-e", json.dumps(variables), *(["--check"] if check else [])]
         before = self.fleet.counts()
         usage = {target.name: target.usage() for target in self.fleet.targets}

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: The parts of a bench, in their order.
 RUNS = ("plan-only", "first-growth", "repeated-growth", "one-volume", "audit", "plans")
 #: What is run only where it is named.
-MORE_RUNS = ("lost-hosts",)
+MORE_RUNS = ("lost-hosts", "killed-runs")
 
 
 @dataclass(frozen=True)

@@ -193,6 +193,8 @@ def lab(limit: float) -> Tally:
 
 MINUTES = 60.0
 LAYERS = ("tests/integration/libvirt/test_nvme_layers.py", "tests/integration/libvirt/test_guest_filesystem.py")
+#: Whole runs of grow_volume under faults, over half a minute each.
+RUNS_UNDER_FAULTS = "tests/integration/ceph/test_run_faults.py"
 LEVELS = [
     Level("lint", lint, 20 * MINUTES, beside=True),
     Level("sanity", sanity, 60 * MINUTES, beside=True),
@@ -200,11 +202,12 @@ LEVELS = [
     Level("report", _pytest("report", "tests/integration/report"), 10 * MINUTES, beside=True),
     Level("simulator", _pytest("simulator", "tests/integration/simulator", prefix=OWN_NETWORK, before="tests/bench/sshd.py"), 30 * MINUTES, beside=True),
     Level("awx", _pytest("awx", "tests/integration/awx"), 20 * MINUTES, beside=True),
-    Level("ceph", _pytest("ceph", "tests/integration/ceph", prefix=OWN_NETWORK), 60 * MINUTES),
+    Level("ceph", _pytest("ceph", "tests/integration/ceph", f"--ignore={RUNS_UNDER_FAULTS}", prefix=OWN_NETWORK), 60 * MINUTES),
     Level("libvirt", _pytest("libvirt", "tests/integration/libvirt", *(f"--ignore={path}" for path in LAYERS)), 60 * MINUTES, beside=True),
     Level("lab", lab, 240 * MINUTES),
     # a guest with multipathd, LUKS, LVM and file systems of its own: several minutes in an emulated machine
     Level("layers", _pytest("layers", *LAYERS), 60 * MINUTES, usual=False),
+    Level("faults", _pytest("faults", RUNS_UNDER_FAULTS, prefix=OWN_NETWORK), 60 * MINUTES, usual=False),
     Level("sanity-oldest", _other_sanity("2.17", "python3.10"), 60 * MINUTES, usual=False),
     Level("sanity-newest", _other_sanity("2.21", "python3.12"), 60 * MINUTES, usual=False),
 ]
