@@ -89,7 +89,7 @@ def define(machine: Machine, name: str, uuid: str, bus: str = "virtio", guest: s
     text = xml(name, uuid, bus, guest, source)
     device = f"/dev/disk/by-id/nvme-uuid.{uuids.UUID(uuid)}"
     script = f"""set -e
-udevadm settle --timeout=10
+udevadm settle --timeout=60
 [ -b {device} ] || {{ echo "no namespace {device} on this host: connect it first" >&2; exit 1; }}
 cat >/run/lab-{name}.xml
 virsh -q define /run/lab-{name}.xml
