@@ -52,11 +52,14 @@ class TransportManager:
         self.there: dict[str, dict[str, t.Any]] = {}
         #: Options that were declared and that the target does not show: neither equal nor different.
         self.unproven: list[str] = []
+        #: The first transport that has other options; what is missing is created all the same.
+        self.differing: TransportDiffersError | None = None
         self._wishes: t.Sequence[t.Mapping[str, t.Any]] = ()
 
     def plan(self, wishes: t.Sequence[t.Mapping[str, t.Any]]) -> None:
         """``wishes``: ``trtype`` in upper case and ``options``."""
         self.changes, self.calls, self.changed, self.unproven, self._wishes = Changes(), [], set(), [], wishes
+        self.differing = None
         self.there = {entry["trtype"]: entry for entry in self.target.transports()}
         for wish in wishes:
             trtype, options = wish["trtype"], dict(wish["options"] or {})
@@ -81,7 +84,7 @@ class TransportManager:
                 continue
             differs = _differences(there, options)
             if differs:
-                raise TransportDiffersError(
+                self.differing = self.differing or TransportDiffersError(
                     f"the transport {trtype} exists, and " + " and ".join(differs),
                     obj=trtype,
                     hop="path",

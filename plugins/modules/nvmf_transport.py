@@ -12,7 +12,8 @@ short_description: Create NVMe-oF transports of an SPDK target
 version_added: 0.1.0
 description:
   - Creates the transports (TCP, RDMA) that listeners of a running SPDK target need.
-  - No SPDK release can change or remove a transport; options that differ from the running ones are an error.
+  - No SPDK release can change or remove a transport; options that differ from the running ones are an error, after
+    those that are missing were created.
 author:
   - nvmeof.spdk contributors (@nvmeof-spdk)
 extends_documentation_fragment:
@@ -203,6 +204,13 @@ def transport_options(required: dict[str, t.Any]) -> dict[str, t.Any]:
     }
 
 
+def calls_of(module: AnsibleModule, target: Target, manager: TransportManager) -> list[dict[str, t.Any]]:
+    """The calls that were sent, in check mode those that would be."""
+    if module.check_mode:
+        return [{"method": method, "params": params} for method, params, unused in manager.calls]
+    return target.sent
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -223,21 +231,24 @@ def main() -> None:
         manager.plan(wishes)
         if not module.check_mode:
             manager.apply()
+        if manager.differing is not None:
+            raise manager.differing
     except HopError as error:
-        results: dict[str, t.Any] = {"restart_needed": isinstance(error, TransportDiffersError)}
+        differing = isinstance(error, TransportDiffersError)
+        results: dict[str, t.Any] = {"restart_needed": differing}
         if manager is not None:
-            done = [change.summary() for change in manager.changes.items if change.done]
-            results.update(changed=manager.changes.applied, rpc_calls=target.sent, changes=done)
+            # of a difference check mode says what a run would create besides
+            done = [change.summary() for change in manager.changes.items if change.done or (differing and module.check_mode)]
+            results.update(changed=bool(done), rpc_calls=calls_of(module, target, manager), changes=done)
         fail(module, error, **results)
     finally:
         if target is not None:
             target.close()
     warn(module, manager.unproven)
-    planned = [{"method": method, "params": params} for method, params, unused in manager.calls]
     module.exit_json(
         changed=manager.changes.changed,
         transports=[{**manager.there[wish["trtype"]], "changed": wish["trtype"] in manager.changed} for wish in wishes],
-        rpc_calls=planned if module.check_mode else target.sent,
+        rpc_calls=calls_of(module, target, manager),
         changes=manager.changes.summaries(),
         diff=manager.changes.diff(),
     )

@@ -17,6 +17,8 @@ def transports(fake, *wishes, check=False):
         manager.plan(entries)
         if not check:
             manager.apply()
+        if manager.differing:
+            raise manager.differing
     return manager
 
 

@@ -68,6 +68,21 @@ def test_only_clusters(base, target):
     assert run_module("spdk_rbd_bdev", {**base, "bdevs": []})["changed"] is False
 
 
+def test_a_transport_that_differs_does_not_keep_a_missing_one_away(target):
+    base = {"socket": target.path}
+    run_module("nvmf_transport", {**base, "trtype": "TCP"})
+    wish = {**base, "transports": [{"trtype": "TCP", "options": {"max_io_size": 4096}}, {"trtype": "RDMA"}]}
+    checked = run_module("nvmf_transport", wish, check=True)
+    assert set(target.transports) == {"TCP"}
+    done = run_module("nvmf_transport", wish)
+    assert set(target.transports) == {"TCP", "RDMA"}
+    for result in (checked, done):
+        assert result["failed"] and result["restart_needed"] and result["changed"] and "TCP exists, and max_io_size is" in result["msg"]
+    assert (checked["changes"], checked["rpc_calls"]) == (done["changes"], done["rpc_calls"])
+    again = run_module("nvmf_transport", wish)
+    assert again["failed"] and again["restart_needed"] and not again["changed"]
+
+
 def test_subsystem_and_transport(target):
     base = {"socket": target.path}
     target.add_bdev("a", "p", "one", uuid=UUID)
