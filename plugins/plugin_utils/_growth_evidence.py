@@ -191,4 +191,4 @@ def attach(row: dict[str, t.Any], known: t.Mapping[str, t.Any]) -> None:
     row["held"] = known.get("held")
     if row["held"] and row["verdict"] != "ok" and not row["verdict"].startswith("critical"):
         row["verdict"] = "blocked: " + row["held"]
-        row["reasons"] = [f"{row['held']}. No host was shown the new size. Next step: bring it back, then run this again", *row["reasons"]]
+        row["reasons"] = [f"{row['held']}. No host was shown the new size. Next step: mend that, then run this again", *row["reasons"]]

@@ -10,71 +10,25 @@ DIRECTORY. Every step prints a line; the first thing that is not as it must be e
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
-import time
-from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
-HERE = Path(__file__).resolve().parent
-PLAYBOOKS = HERE.parent.parent / "playbooks"
-LAB = str(HERE / "lab")
-VOLUME, MIB = "pool-1/vol-1", 192
+from story import PLAYBOOKS, VOLUME, Story, expect, lab, tell, until
+
+MIB = 192
 PROGRAM = "/opt/spdk/spdk_tgt"
 #: What a restarted target may have new: who is connected, and under which controller id.
 FLEETING = ("controllers",)
 #: What the guest's writing changes meanwhile: how full the pools of the Ceph cluster are.
 MOVING = ("pools",)
+# stopped at once after the kill, or systemd would start it again before anybody looks
+KILL = "systemctl kill -s KILL --kill-whom=main spdk_tgt; systemctl stop spdk_tgt"
 
 
-class Wrong(Exception):
-    """Something is not as it must be."""
-
-
-def expect(condition: Any, text: str) -> None:
-    """End the story unless ``condition`` holds."""
-    if not condition:
-        raise Wrong(text)
-
-
-def lab(*command: str) -> str:
-    """A command of the lab; its output."""
-    done = subprocess.run([LAB, *command], text=True, capture_output=True, check=False)
-    expect(done.returncode == 0, f"lab {' '.join(command)}: {done.stderr.strip()}")
-    return done.stdout
-
-
-def until(what: str, true: Callable[[], Any], seconds: float = 120) -> Any:
-    """Wait until ``true`` gives something; the patience only ends a wait that would never end."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = true()
-        if found:
-            return found
-        expect(time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}")
-        time.sleep(1)
-
-
-class Story:
+class Failover(Story):
     """The steps, and what they need to know."""
-
-    def __init__(self, inventory: str, directory: Path) -> None:
-        self.inventory, self.directory = inventory, directory
-        self.begin = time.monotonic()
-
-    def say(self, text: str) -> None:
-        """One line for the reader."""
-        print(f"[{time.monotonic() - self.begin:5.0f} s] {text}", flush=True)
-
-    def playbook(self, name: str, *variables: str) -> tuple[int, int, str]:
-        """Run a playbook as an operator does: status, sum of ``changed``, output."""
-        argv = ["ansible-playbook", "-i", self.inventory, name]
-        for variable in variables:
-            argv += [variable] if variable.startswith("-") else ["-e", variable]
-        done = subprocess.run(argv, cwd=PLAYBOOKS, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-        return done.returncode, sum(int(count) for count in re.findall(r"\bchanged=(\d+)", done.stdout)), done.stdout
 
     def grow(self, *variables: str) -> tuple[int, int, str]:
         """The growth that the whole story is about."""
@@ -109,20 +63,6 @@ class Story:
         ]
         expect(now == before, f"not as before: {'; '.join(differs)}")
 
-    def console(self) -> str:
-        """What the guest has printed."""
-        return lab("guest-console", "h1", "g1")
-
-    def io_goes_on(self, lines: int = 3) -> None:
-        """The guest finishes requests from now on, and none has ever failed or given back wrong data."""
-
-        def counts() -> list[tuple[int, int, int]]:
-            return [(int(ok), int(err), int(bad)) for ok, err, bad in re.findall(r"IO ok=(\d+) err=(\d+) bad=(\d+)", self.console())]
-
-        before = counts()
-        until("guest I/O", lambda: len([count for count in counts()[len(before) :] if not before or count[0] > before[-1][0]]) >= lines)
-        expect(all(count[1:] == (0, 0) for count in counts()), f"the guest saw errors: {counts()[-1]}")
-
     def live_paths(self) -> dict[str, int]:
         """How many controllers of h1 are live, by target."""
         states = lab("ssh", "h1", "for c in /sys/class/nvme/nvme*; do echo $(cat $c/state) $(cat $c/address); done")
@@ -132,10 +72,6 @@ class Story:
     def paths_back(self) -> None:
         """Both targets have both paths again."""
         until("all paths of h1 live", lambda: self.live_paths() == {"t1": 2, "t2": 2})
-
-    def image_bytes(self) -> int:
-        """The image's size, asked of Ceph."""
-        return int(json.loads(lab("rbd", "info", "--format", "json", VOLUME))["size"])
 
     # -- the steps -----------------------------------------------------------------------------------------------
 
@@ -226,29 +162,14 @@ class Story:
         self.say("both targets upgraded under guest I/O; they read back the same")
 
 
-def main() -> int:
-    """The whole story."""
-    inventory, directory = sys.argv[1], Path(sys.argv[2]).absolute()
-    directory.mkdir(parents=True, exist_ok=True)
-    os.environ["ANSIBLE_FORCE_COLOR"] = "0"
-    story = Story(os.path.abspath(inventory), directory)
-    try:
-        story.io_goes_on()
-        steps: dict[str, Callable[[], None]] = {
-            "grow": story.grow_without_t2,
-            # stopped at once after the kill, or systemd would start it again before anybody looks
-            "kill": lambda: story.lose_t1("systemctl kill -s KILL --kill-whom=main spdk_tgt; systemctl stop spdk_tgt"),
-            "stop": lambda: story.lose_t1("systemctl stop spdk_tgt"),
-            "broken": story.upgrade_to_a_broken_program,
-            "upgrade": story.upgrade,
-        }
-        for name in sys.argv[3:] or steps:
-            steps[name]()
-    except Wrong as error:
-        story.say(f"WRONG: {error}")
-        return 1
-    return 0
-
+#: In their order.
+STEPS = {
+    "grow": Failover.grow_without_t2,
+    "kill": lambda story: story.lose_t1(KILL),
+    "stop": lambda story: story.lose_t1("systemctl stop spdk_tgt"),
+    "broken": Failover.upgrade_to_a_broken_program,
+    "upgrade": Failover.upgrade,
+}
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tell(Failover, STEPS))

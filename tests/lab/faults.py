@@ -11,14 +11,13 @@ Reports go to DIRECTORY. Every step prints a line; the first thing that is not a
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
-from failover import PLAYBOOKS, Story, Wrong, expect, lab, until
+from story import PLAYBOOKS, Story, Wrong, expect, lab, tell, until
 
 VOLUMES = ("pool-1/vol-1", "pool-1/vol-2")
 STEP = 32 * 2**20
@@ -54,10 +53,6 @@ class Fault(threading.Thread):
 
 class Faults(Story):
     """The steps, and what they need to know."""
-
-    def bytes_of(self, volume: str) -> int:
-        """An image's size, asked of Ceph."""
-        return int(json.loads(lab("rbd", "info", "--format", "json", volume))["size"])
 
     def argv(self, size: int, report: Path) -> list[str]:
         """The growth of both volumes as an operator types it."""
@@ -104,7 +99,7 @@ class Faults(Story):
         self, name: str, task: str, commands: Sequence[Sequence[str]], after: Callable[[], None], judge: Callable[[int, dict[str, Any], str], None]
     ) -> None:
         """One fault: a run under it is judged, the fault is undone, and then the growth converges."""
-        before = {volume: self.bytes_of(volume) for volume in VOLUMES}
+        before = {volume: self.image_bytes(volume) for volume in VOLUMES}
         size, report = max(before.values()) + STEP, self.directory / f"{name}.json"
         report.unlink(missing_ok=True)
         fault = Fault(commands)
@@ -113,7 +108,7 @@ class Faults(Story):
             fault.over()
             rows = self.rows(report)
             for volume in VOLUMES:
-                expect(self.bytes_of(volume) >= before[volume], f"{name}: {volume} shrank")
+                expect(self.image_bytes(volume) >= before[volume], f"{name}: {volume} shrank")
             judge(status, rows, output)
             told = ", ".join(f"{row['volume']} {row['verdict'][:60]}" for row in rows.values())
             self.say(f"{name}: status={status}, {told}")
@@ -180,22 +175,8 @@ class Faults(Story):
         self.step("restart_libvirtd", DISKS, [["ssh", "h1", "systemctl restart libvirtd"]], back, judge)
 
 
-def main() -> int:
-    """The whole story."""
-    inventory, directory = sys.argv[1], Path(sys.argv[2]).absolute()
-    directory.mkdir(parents=True, exist_ok=True)
-    os.environ["ANSIBLE_FORCE_COLOR"] = "0"
-    story = Faults(os.path.abspath(inventory), directory)
-    try:
-        story.io_goes_on()
-        steps: dict[str, Callable[[], None]] = {"path": story.dark_path, "reset": story.reset_hypervisor, "libvirtd": story.restart_libvirtd}
-        for name in sys.argv[3:] or steps:
-            steps[name]()
-    except Wrong as error:
-        story.say(f"WRONG: {error}")
-        return 1
-    return 0
-
+#: In their order.
+STEPS = {"path": Faults.dark_path, "reset": Faults.reset_hypervisor, "libvirtd": Faults.restart_libvirtd}
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tell(Faults, STEPS))
