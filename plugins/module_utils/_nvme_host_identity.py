@@ -11,12 +11,8 @@ pair. Targets tell hosts apart by the NQN (allowed hosts, reservations), and the
 
 from __future__ import annotations
 
-import os
-import tempfile
 import typing as t
 import uuid
-
-from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 
 PREFIX = "nqn.2014-08.org.nvmexpress:uuid:"
 
@@ -40,23 +36,3 @@ def plan(hostnqn: str | None, hostid: str | None, wanted_nqn: str | None, wanted
     # an NQN that holds no UUID belongs to any hostid
     own = nqn[len(PREFIX) :].lower() if nqn.startswith(PREFIX) else None
     return nqn, own or hostid or str(uuid.uuid4())
-
-
-def write(directory: str, name: str, value: str) -> None:
-    """Write one of the files: whole or not at all, readable by all."""
-    target = os.path.join(directory, name)
-    try:
-        os.makedirs(directory, mode=0o755, exist_ok=True)
-        handle, new = tempfile.mkstemp(dir=directory)
-        try:
-            with open(handle, "w", encoding="ascii") as file:
-                file.write(value + "\n")
-            os.chmod(new, 0o644)
-            os.replace(new, target)
-        except OSError:
-            os.unlink(new)
-            raise
-    except OSError as exc:
-        raise HopError(
-            "the host's identity cannot be written", obj=value, hop="path", call=f"write {target}", cause=exc.strerror, remedy="run as root"
-        ) from exc

@@ -21,14 +21,13 @@ import re
 import subprocess
 import typing as t
 
-from ansible_collections.nvmeof.spdk.plugins.module_utils import _nvme_fabrics, _nvme_files
+from ansible_collections.nvmeof.spdk.plugins.module_utils import _nvme_discovery, _nvme_fabrics, _nvme_files
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_kernel import IOPOLICIES, lacks_iopolicy
 from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_sysfs import problem
 from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Changes
 
 MADE = "# Made by nvmeof.spdk.nvme_kernel.\n"
-_DISCOVERY_NQN = "nqn.2014-08.org.nvmexpress.discovery"
 
 
 class HostKernel:
@@ -138,7 +137,7 @@ class HostKernel:
         for name in sorted(os.listdir(base) if os.path.isdir(base) else [], key=lambda text: int(re.sub(r"[^0-9]", "", text) or 0)):
             nqn = (_nvme_files.read(os.path.join(base, name, "subsysnqn")) or "").strip()
             policy = _nvme_files.read(os.path.join(base, name, "iopolicy"))
-            if nqn and nqn != _DISCOVERY_NQN and any(fnmatch.fnmatchcase(nqn, pattern) for pattern in patterns):
+            if nqn and nqn != _nvme_discovery.NQN and any(fnmatch.fnmatchcase(nqn, pattern) for pattern in patterns):
                 found.append({"name": name, "nqn": nqn, "iopolicy": None if policy is None else policy.strip()})
         return found
 

@@ -21,6 +21,7 @@ import re
 import typing as t
 import uuid as uuid_module
 
+from ansible_collections.nvmeof.spdk.plugins.module_utils import _nvme_discovery
 from ansible_collections.nvmeof.spdk.plugins.module_utils._block_layers import layers_above
 from ansible_collections.nvmeof.spdk.plugins.module_utils._capacity import human
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
@@ -34,7 +35,6 @@ _CONTROLLER = re.compile(r"^nvme[0-9]+$")
 _DEVICE = re.compile(r"^nvme[0-9]+n[0-9]+$")
 _PATH = re.compile(r"^(nvme[0-9]+)c[0-9]+(n[0-9]+)$")
 _NIL_UUID = "00000000-0000-0000-0000-000000000000"
-_DISCOVERY_NQN = "nqn.2014-08.org.nvmexpress.discovery"
 
 
 def parse_address(text: str | None, transport: str | None) -> dict[str, str]:
@@ -391,7 +391,7 @@ def duplicates(namespaces: list[dict[str, t.Any]]) -> dict[str, list[dict[str, t
 
 def find_problems(host: dict[str, t.Any]) -> list[dict[str, str]]:
     """What is wrong or risky on a host, from :meth:`SysfsNvme.host`'s parts."""
-    fabrics = [item for item in host["controllers"] if item["transport"] not in (None, "pcie") and item["nqn"] != _DISCOVERY_NQN]
+    fabrics = [item for item in host["controllers"] if item["transport"] not in (None, "pcie") and item["nqn"] != _nvme_discovery.NQN]
     return _identity_problems(host, fabrics) + _controller_problems(host, fabrics) + _namespace_problems(host)
 
 

@@ -104,11 +104,12 @@ error:
     message: the host's identity is in use
 """
 
+import os
 import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nvmeof.spdk.plugins.module_utils import _nvme_host_identity
+from ansible_collections.nvmeof.spdk.plugins.module_utils import _nvme_files, _nvme_host_identity
 from ansible_collections.nvmeof.spdk.plugins.module_utils._errors import HopError
 from ansible_collections.nvmeof.spdk.plugins.module_utils._nvme_sysfs import SysfsNvme, normal_uuid, problem
 from ansible_collections.nvmeof.spdk.plugins.module_utils._reconcile import Changes
@@ -168,7 +169,7 @@ def main() -> None:
             def write() -> None:
                 # the id first: a host NQN stands for a complete pair
                 for key in sorted(differing):
-                    _nvme_host_identity.write(directory, key, wanted[key])
+                    _nvme_files.write(os.path.join(directory, key), wanted[key] + "\n", 0o644)
 
             before = {key: found[key] for key in differing if found[key]} or None
             changes.add("identity", directory, "update" if before else "create", before, {key: wanted[key] for key in differing}, write)
