@@ -49,7 +49,8 @@ def declared(targets: Sequence[Spec]) -> dict[str, dict[str, Any]]:
         },
         "nvme_initiators": {
             "nvme_initiator_multipath": True,
-            "nvme_initiator_iopolicy": "round-robin",
+            # paths of one target in turn; targets of a pair would hand the image's exclusive lock to and fro (docs/pairs.md)
+            "nvme_initiator_iopolicy": "round-robin" if len(targets) == 1 else "numa",
             "nvme_initiator_connections": [
                 {"nqn": NQN, "transport": "tcp", "traddr": address, "trsvcid": PORT, "reconnect_delay": 2} for spec in targets for address in spec.addresses
             ],
